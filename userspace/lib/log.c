@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/lib/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static enum log_level max_level = LOG_LEVEL_INFO;
+
+void log_set_level(enum log_level level)
+{
+	max_level = level;
+}
+
+enum log_level log_get_level(void)
+{
+	return max_level;
+}
+
+static const char *level_word(enum log_level level)
+{
+	switch (level) {
+	case LOG_LEVEL_ERROR:
+		return "error";
+	case LOG_LEVEL_WARN:
+		return "warning";
+	case LOG_LEVEL_INFO:
+		return "info";
+	case LOG_LEVEL_DEBUG:
+		return "debug";
+	}
+	return "?";
+}
+
+/* Returns the length of the prefix written to buf. */
+static size_t prefix(char *buf, size_t size, enum log_level level)
+{
+	struct timespec ts;
+	struct tm tm;
+	char clock[32];
+	int n;
+
+	if (getenv("JOURNAL_STREAM")) {
+		n = snprintf(buf, size, "<%d>", level);
+		return (size_t)n;
+	}
+	clock_gettime(CLOCK_REALTIME, &ts);
+	localtime_r(&ts.tv_sec, &tm);
+	strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
+	n = snprintf(buf, size, "%s.%03ld %-7s ", clock, ts.tv_nsec / 1000000, level_word(level));
+	return (size_t)n;
+}
+
+void log_writev(enum log_level level, const char *fmt, va_list ap)
+{
+	int saved = errno;
+	char line[2048];
+	size_t len;
+	int n;
+
+	if (level > max_level)
+		return;
+	len = prefix(line, sizeof(line), level);
+	n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
+	if (n < 0)
+		n = 0;
+	len += (size_t)n;
+	if (len > sizeof(line) - 2)
+		len = sizeof(line) - 2;
+	for (char *p = line; p < line + len; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+	line[len++] = '\n';
+	/* A full disk or a closed pipe must not stop the agent: a lost line is lost. */
+	if (write(STDERR_FILENO, line, len) < 0)
+		(void)0;
+	errno = saved;
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_writev(level, fmt, ap);
+	va_end(ap);
+}
