@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Sluice. Everything is written below build/. `make help` lists the targets, V=1 shows commands.
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all help deps demo test check check-root bench fuzz verify-stats install clean
+
+B      := build
+CC     := gcc
+CLANG  ?= clang
+PREFIX ?= /usr/local
+ARCH   := $(shell gcc -print-multiarch 2>/dev/null)
+FUZZ_S ?= 60
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-9s %s\n'
+endif
+
+PKGS    := libbpf libxdp libelf libcurl libmicrohttpd jansson libfyaml libmnl libsystemd libcap-ng libseccomp
+WARN    := -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
+INCS    := -I. -I$(B)
+CFLAGS  ?= -O2 -g
+ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) $(INCS) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -MMD -MP
+LIBS     = $(shell pkg-config --libs $(PKGS)) -lm -lpthread
+SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+BPFC    := -std=gnu11 -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wno-address-of-packed-member \
+	   $(if $(filter 1,$(WERROR)),-Werror) -I. -idirafter /usr/include/$(ARCH) -MMD -MP
+
+BPF_OBJS   := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
+TBPF_OBJS  := $(patsubst tests/lib/%.bpf.c,$(B)/tests/%.bpf.o,$(wildcard tests/lib/*.bpf.c))
+SKELS      := $(BPF_OBJS:.bpf.o=.skel.h) $(TBPF_OBJS:.bpf.o=.skel.h)
+LIB_SRC    := $(filter-out userspace/agent/main.c,$(wildcard userspace/agent/*.c userspace/lib/*.c))
+LIB_OBJS   := $(LIB_SRC:%.c=$(B)/obj/%.o)
+SAN_OBJS   := $(LIB_SRC:%.c=$(B)/san/%.o)
+TOOL_NAMES := $(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c))))
+TOOLS      := $(TOOL_NAMES:%=$(B)/%)
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+PACKET     := $(if $(wildcard tests/packet/*.c),$(B)/tests/packet_cases)
+FUZZERS    := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+AGENT      := $(if $(wildcard userspace/agent/main.c),$(B)/sluiced)
+
+all: $(BPF_OBJS) $(TBPF_OBJS) $(AGENT) $(TOOLS) ## build the agent, the packet programs and the tools
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+deps: ## install what building and testing needs (Debian 12, apt)
+	@tools/deps
+
+# --- packet path -------------------------------------------------------------------------------
+$(B)/%.bpf.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(say) BPF $@
+	$(Q)$(CLANG) $(BPFC) -c $< -o $@
+
+$(B)/tests/%.bpf.o: tests/lib/%.bpf.c
+	@mkdir -p $(@D)
+	$(say) BPF $@
+	$(Q)$(CLANG) $(BPFC) -c $< -o $@
+
+%.skel.h: %.bpf.o
+	$(say) SKEL $@
+	$(Q)bpftool gen skeleton $< name $(subst -,_,$(notdir $*))_bpf > $@
+
+# --- userspace ---------------------------------------------------------------------------------
+$(B)/obj/%.o: %.c | $(SKELS)
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(ALLC) -c $< -o $@
+
+$(B)/san/%.o: %.c | $(SKELS)
+	@mkdir -p $(@D)
+	$(say) 'CC(san)' $<
+	$(Q)$(CC) $(ALLC) $(SAN) -c $< -o $@
+
+$(B)/libsluice.a: $(LIB_OBJS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/san/libsluice.a: $(SAN_OBJS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/sluiced: $(B)/obj/userspace/agent/main.o $(B)/libsluice.a
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(LIBS)
+
+$(B)/san/sluiced: $(B)/san/userspace/agent/main.o $(B)/san/libsluice.a
+	$(say) LD $@
+	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
+
+define tool_rule
+$(B)/$(1): $$(patsubst %.c,$(B)/obj/%.o,$$(wildcard tools/$(1)/*.c)) $(B)/libsluice.a
+	$$(say) LD $$@
+	$$(Q)$$(CC) $$(CFLAGS) $$^ -o $$@ $$(LIBS)
+endef
+$(foreach t,$(TOOL_NAMES),$(eval $(call tool_rule,$(t))))
+
+# --- tests -------------------------------------------------------------------------------------
+$(B)/tests/test_%: tests/unit/test_%.c $(B)/san/libsluice.a
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(ALLC) $(SAN) $< $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
+
+$(B)/tests/packet_cases: $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/packet/*.c)) $(B)/san/libsluice.a
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
+
+# Fuzzers build the library's sources once more, with coverage feedback.
+FUZZ_OBJS := $(LIB_SRC:%.c=$(B)/fuzz/obj/%.o)
+FUZZC     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1
+$(B)/fuzz/obj/%.o: %.c | $(SKELS)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(ALLC) $(FUZZC) -fsanitize=fuzzer-no-link -c $< -o $@
+
+$(B)/fuzz/libsluice.a: $(FUZZ_OBJS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
+	$(say) FUZZ $@
+	$(Q)$(CLANG) $(ALLC) $(FUZZC) -fsanitize=fuzzer $< $(B)/fuzz/libsluice.a -o $@ $(LIBS)
+
+check: all $(UNIT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases
+	@tests/run check
+
+check-root: all $(UNIT_TESTS) $(PACKET) ## tests that need root: packet cases in the kernel, namespaces
+	@tests/run root
+
+test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
+	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(PACKET)
+	@tests/run all
+
+demo: deps ## the main job on real connections, in namespaces of its own (root, under 90 s)
+	@$(MAKE) --no-print-directory all
+	@tools/demo/demo
+
+bench: all ## nanoseconds a packet, table build time; writes build/bench/
+	@tools/bench/bench
+
+fuzz: $(FUZZERS) ## every fuzzer for FUZZ_S seconds each
+	@tests/fuzz/run $(FUZZ_S)
+
+verify-stats: all ## instructions the verifier processed and stack of every program
+	@tools/bench/verify-stats
+
+# --- installation ------------------------------------------------------------------------------
+install: all ## DESTDIR= PREFIX=
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/sbin $(B)/sluiced
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/sluicectl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sluice $(B)/decap.bpf.o
+	install -D -m 644 tools/systemd/sluice.example.yaml $(DESTDIR)$(PREFIX)/share/sluice/sluice.example.yaml
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|g' tools/systemd/sluiced.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluiced.service
+
+clean: ## remove build/
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

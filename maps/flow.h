@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Exceptions: known flow -> backend. Only flows that the slot's hash would misplace are here.
+ * "half_open" (LRU) holds flows of which only the SYN was seen; the next packet moves the entry to
+ * "flows" (hash). Destination address and port are those of the VIP, so its id stands for them.
+ */
+#ifndef LB_MAPS_FLOW_H
+#define LB_MAPS_FLOW_H
+
+#include "maps/abi.h"
+
+struct lb_flow_key {
+	__be32 saddr[4]; /* IPv4 as ::ffff:a.b.c.d */
+	__be16 sport;
+	__u16 vip;
+};
+LB_STATIC_SIZE(struct lb_flow_key, 20);
+
+#define LB_FLOW_F_CLOSING 0x01 /* a FIN was seen: kept for what is still in flight */
+#define LB_FLOW_F_CLOSED  0x02 /* a RST was seen */
+#define LB_FLOW_F_COUNTED 0x04 /* counted in lb_load.flows; whoever closes or removes it subtracts */
+
+struct lb_flow {
+	__u16 backend;
+	__u8 generation; /* of the backend when the entry was made; differs: void */
+	__u8 flags;	 /* LB_FLOW_F_* */
+	__u32 seen;	 /* ticks, refreshed about once a second */
+	__u32 slot;	 /* index in map "slots": whose exc this entry keeps up */
+};
+LB_STATIC_SIZE(struct lb_flow, 12);
+
+#endif
