@@ -151,8 +151,8 @@ struct {
 } flows SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 16);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 18);
 	__type(key, struct lb_flow_key);
 	__type(value, struct lb_flow);
 } half_open SEC(".maps");

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Exceptions: known flow -> backend. Only flows that the slot's hash would misplace are here.
- * "half_open" (LRU) holds flows of which only the SYN was seen; the next packet moves the entry to
- * "flows" (hash). Destination address and port are those of the VIP, so its id stands for them.
+ * "half_open" holds flows of which only the SYN was seen; the next packet moves the entry to
+ * "flows". Both are plain hash maps, not LRU: a full table refuses and is counted, it never evicts a
+ * live stream; the agent removes half-open entries after LB_HALF_OPEN_MS. Destination address and port are those of the VIP, so its id stands for them.
  */
 #ifndef LB_MAPS_FLOW_H
 #define LB_MAPS_FLOW_H
 
 #include "maps/abi.h"
+
+/* Longer than the gap between two SYNs of a client that retransmits (1, 2, 4, 8 s …). */
+#define LB_HALF_OPEN_MS 9000
 
 struct lb_flow_key {
 	__be32 saddr[4]; /* IPv4 as ::ffff:a.b.c.d */

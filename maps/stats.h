@@ -41,7 +41,7 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(TOO_BIG, "too_big", "does not fit with its outer header, may not be fragmented")         \
 	X(HEADROOM, "headroom", "no room in front of the frame for the outer header")              \
 	X(RESET_SENT, "reset_sent", "flow of a dead node answered with a TCP reset")               \
-	X(RESET_LIMIT, "reset_limit", "reset not sent: more than the limit a second")              \
+	X(REPLY_LIMIT, "reply_limit", "reset, echo or ICMP not answered: over the limit a second")                  \
 	X(PING, "ping", "ICMP echo for a VIP answered")                                            \
 	X(ICMP_FLOW, "icmp_flow", "ICMP error forwarded to the flow's backend")                    \
 	X(ICMP_OTHER, "icmp_other", "ICMP for a VIP that belongs to no flow, dropped")             \
@@ -78,25 +78,32 @@ enum lb_event {
 };
 _Static_assert(LB_R_N <= 64 && LB_EV_N <= LB_REASONS_MAX, "counters do not fit");
 
+/* Key of the flow hash (bpf/core/hash.h), expanded from 16 secret bytes by lb_hash_expand(). */
+struct lb_hash_key {
+	__u32 nh[10];
+	__u64 finish;
+};
+LB_STATIC_SIZE(struct lb_hash_key, 48);
+
 struct lb_control {
-	__u32 abi; /* LB_ABI_VERSION */
+	__u32 abi; /* LB_ABI_VERSION; written last, 0: half made */
 	__u32 epoch; /* 1 … 65535: scan epoch, stored in lb_slot.exc */
-	__u64 hash_key[2];
+	struct lb_hash_key hash;
 	__u32 new_entries_per_s; /* per CPU: new exceptions a second */
-	__u32 resets_per_s;	 /* per CPU */
+	__u32 replies_per_s;	 /* per CPU: crafted resets, echo and ICMP answers a second */
 	__u32 n_cpus;		 /* regions in the counter maps */
 	__u32 pad;
 	__u64 heartbeat_ns; /* CLOCK_MONOTONIC, by the agent, about once a second */
-	__u64 pad2[2];
+	__u64 pad2[6];
 };
-LB_STATIC_SIZE(struct lb_control, 64);
+LB_STATIC_SIZE(struct lb_control, 128);
 
 /* Token buckets of one CPU (map "limits"). */
 struct lb_limit {
 	__u32 entries_tick;
 	__u32 entries_left;
-	__u32 resets_tick;
-	__u32 resets_left;
+	__u32 replies_tick;
+	__u32 replies_left;
 	__u32 pad[12];
 };
 LB_STATIC_SIZE(struct lb_limit, 64);
