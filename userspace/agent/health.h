@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Probe results, load samples, the operator's orders and the clock -> state of one node
+ * (DESIGN: "Health and load"), and when it is to be probed next.
+ *
+ * Pure: no clock, no I/O, no allocation, no logging. Each function that can change the state
+ * returns whether it did and says from what, to what and why; the caller logs and publishes.
+ * Times are milliseconds of the monotonic clock.
+ */
+#ifndef SLUICE_AGENT_HEALTH_H
+#define SLUICE_AGENT_HEALTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "maps/backend.h"
+#include "userspace/agent/score.h"
+
+#define HEALTH_CAUSE_MAX 128
+#define HEALTH_FLAPS_MAX 16 /* changes remembered for damping */
+#define HEALTH_STATE_N	 (LB_STATE_MAINTENANCE + 1)
+
+/* From configuration; ratios are fractions of one. health_settings_default() fills DESIGN's. */
+struct health_settings {
+	/* probes */
+	int64_t interval_ms;	     /* 1000 */
+	double jitter_ratio;	     /* 0.1 */
+	int64_t timeout_ms;	     /* 5000; a probe without an answer counts as this long */
+	uint32_t rise;		     /* 2 passes */
+	uint32_t fall;		     /* 3 failures */
+	int64_t refused_interval_ms; /* 200: the next probe after "refused" */
+	uint32_t refused_fall;	     /* 2 refusals */
+	int64_t busy_ms;	     /* 30000: accepted but unanswered for so long is down if there
+					is no progress counter to ask */
+	int64_t progress_ms;	     /* 10000: progress seen within this is "it works" */
+	/* judgement of what works */
+	int64_t hung_ms;	    /* 60000: running and no progress; 0: never */
+	int64_t warm_up_ms;	    /* 30000; 0: full weight at once */
+	double warm_up_start_ratio; /* 0.1 */
+	uint32_t warm_up_steps;	    /* 4, from the start to full weight */
+	uint32_t samples;	    /* 3 in a row, over or under */
+	double kv_high_ratio;	    /* 0.95: at or above */
+	double kv_low_ratio;	    /* 0.90: at or below */
+	double gpu_memory_high_ratio; /* 0.95: above */
+	double gpu_memory_low_ratio;  /* 0.92: at or below */
+	double queue_outlier;	      /* 4 times the pool's median; 0: never. Leaves at half */
+	double queue_outlier_min;     /* 8 waiting */
+	double latency_high_ms;	      /* smoothed time of a probe; 0: no fixed limit */
+	double latency_outlier;	      /* 5 times the pool's median; 0: never. Leaves at half */
+	double latency_outlier_min_ms; /* 200 */
+	double aborts_high;	      /* aborted requests a second; 0: never. Leaves at half */
+	int64_t self_drain_ms;	      /* 30000 without aborts ends "draining by itself" */
+	int64_t forget_ms;	      /* 30000 without samples: what they said is forgotten */
+	/* damping */
+	uint32_t flap_changes; /* 5: more changes than this within the window; 0: never */
+	int64_t flap_window_ms;
+	int64_t flap_hold_ms; /* first extra wait, doubling */
+	int64_t flap_hold_max_ms;
+};
+
+enum health_result {
+	HEALTH_PASS = 1,	/* the answer the configuration expects */
+	HEALTH_REFUSED,		/* connection refused, or closed by the node before any answer */
+	HEALTH_UNREACHABLE,	/* connect timed out, no route, host unreachable */
+	HEALTH_ANSWER_TIMEOUT,	/* accepted the connection, did not answer in time */
+	HEALTH_STATUS_LOADING,	/* answered 503 or 400 */
+	HEALTH_STATUS_BAD,	/* answered with another status that is not expected */
+	HEALTH_GARBAGE,		/* answered something that is no answer: not HTTP, TLS failed */
+	HEALTH_RESULT_N,
+};
+
+struct health_probe {
+	enum health_result result;
+	uint32_t http_status; /* 0: none */
+	double rtt_ms;	      /* of the probe, to its end */
+};
+
+enum health_origin {
+	HEALTH_ORIGIN_START = 1, /* of this agent, no earlier knowledge */
+	HEALTH_ORIGIN_ADOPTED,	 /* found in the pinned maps with `adopted` */
+	HEALTH_ORIGIN_ADDED,	 /* while the agent runs (reload, discovery): it warms up */
+};
+
+struct health_start {
+	uint64_t seed; /* of the jitter; any value that differs between nodes */
+	enum health_origin origin;
+	enum lb_state adopted;	/* HEALTH_ORIGIN_ADOPTED: lb_backend_info.state */
+	enum lb_state operator; /* LB_STATE_NONE, _DRAINING or _MAINTENANCE */
+};
+
+/* Of a whole pool, to see who is out of line. Counts only fresh values of nodes that work. */
+struct health_pool {
+	uint32_t n_queue;	  /* nodes behind queue_median; an outlier needs at least 2 */
+	double queue_median;	  /* requests waiting per full backend of weight */
+	uint32_t n_latency;	  /* nodes behind latency_median_ms */
+	double latency_median_ms; /* smoothed probe time */
+};
+
+/* Dimensions in which a working node can be degraded. */
+enum health_dim {
+	HEALTH_DIM_KV,
+	HEALTH_DIM_GPU_MEMORY,
+	HEALTH_DIM_QUEUE,
+	HEALTH_DIM_LATENCY,
+	HEALTH_DIM_ABORTS,
+	HEALTH_DIM_N,
+};
+
+struct health_dim_state {
+	bool known;	/* it was judged, and within forget_ms */
+	bool over;	/* counts as degraded */
+	uint32_t streak; /* samples in a row that say the opposite of `over` */
+	double value;	/* as last judged */
+	double limit;	/* that it was compared with */
+	int64_t seen_ms;
+};
+
+/* One node. Start with health_init(); other modules only read it. */
+struct health {
+	enum lb_state state;	/* what counts: the operator's order laid over `under` */
+	enum lb_state under;	/* what the node itself does */
+	enum lb_state operator; /* order in force: LB_STATE_NONE, _DRAINING, _MAINTENANCE */
+	enum lb_state adopted;	/* counts while under is LB_STATE_UNKNOWN; else LB_STATE_NONE */
+	enum health_origin origin;
+	int64_t since_ms;	    /* of state */
+	char cause[HEALTH_CAUSE_MAX]; /* of the latest change of state or of under */
+	/* probes */
+	uint64_t rng;
+	int64_t next_probe_ms;
+	uint32_t passes;	/* in a row */
+	uint32_t failures;	/* in a row, busy ones not counted */
+	uint32_t refusals;	/* in a row */
+	int64_t unanswered_ms;	/* begin of a row of answer timeouts; -1: none */
+	bool busy;		/* last probe: accepted, not answered, but not counted */
+	struct score_ewma latency; /* milliseconds of a probe */
+	/* warming */
+	int64_t warm_ms; /* begin of the ramp; -1: not warming, or not risen yet */
+	/* progress */
+	double progress;
+	bool progress_known;
+	int64_t progress_ms; /* when it was last seen to move; -1: never */
+	int64_t frozen_ms;   /* running without progress since; -1: not so */
+	int64_t sample_ms;   /* last sample; -1: never */
+	bool hung;
+	/* aborts */
+	double aborts;
+	bool aborts_known;
+	int64_t aborts_ms;	/* of the sample before */
+	uint32_t idle_aborts;	/* samples in a row: idle, and aborts climbed */
+	int64_t abort_seen_ms;	/* when aborts climbed last */
+	struct health_dim_state dims[HEALTH_DIM_N];
+	/* damping */
+	int64_t flaps_ms[HEALTH_FLAPS_MAX];
+	uint32_t n_flaps;	/* changes counted so far; ring index is modulo HEALTH_FLAPS_MAX */
+	uint32_t holds;		/* holds in a row: the exponent */
+	int64_t hold_until_ms;	/* no way back before; -1: none */
+};
+
+/* A change of state (what counts) or of under alone (`from` == `to` then). */
+struct health_change {
+	enum lb_state from;
+	enum lb_state to;
+	enum lb_state under_from;
+	enum lb_state under_to;
+	char cause[HEALTH_CAUSE_MAX];
+};
+
+void health_settings_default(struct health_settings *ret);
+
+/* First probe is due within one interval of now_ms, spread by seed. */
+void health_init(struct health *h, const struct health_settings *s,
+		 const struct health_start *start, int64_t now_ms);
+
+/* A probe ended. Sets when the next one is due. */
+bool health_probe(struct health *h, const struct health_settings *s,
+		  const struct health_probe *probe, int64_t now_ms, struct health_change *ret);
+
+/*
+ * A scrape brought a sample. weight: the node's capacity, thousandths (its queue is compared per
+ * full backend). pool may be NULL: outliers are not judged then.
+ */
+bool health_sample(struct health *h, const struct health_settings *s,
+		   const struct load_sample *sample, const struct health_pool *pool,
+		   uint32_t weight, int64_t now_ms, struct health_change *ret);
+
+/*
+ * A scrape could not connect to the port that serves: a refusal is as good as a probe's, and
+ * brings the next probe forward. Other results are left to the probes. Do not call it for pages
+ * of an add-on on another port.
+ */
+bool health_scrape_failed(struct health *h, const struct health_settings *s,
+			  enum health_result result, int64_t now_ms, struct health_change *ret);
+
+/* Operator's order: LB_STATE_NONE (undrain), LB_STATE_DRAINING or LB_STATE_MAINTENANCE. */
+bool health_order(struct health *h, const struct health_settings *s, enum lb_state order,
+		  int64_t now_ms, struct health_change *ret);
+
+/* The clock: ramps end, old samples are forgotten. Call at health_next_ms(), or more often. */
+bool health_tick(struct health *h, const struct health_settings *s, int64_t now_ms,
+		 struct health_change *ret);
+
+/* When health_tick() has something to do, a step of the ramp included; INT64_MAX: never. */
+int64_t health_next_ms(const struct health *h, const struct health_settings *s);
+
+/* When the next probe is due, if none is under way. */
+int64_t health_next_probe_ms(const struct health *h);
+
+/* Thousandths of its capacity that a node gets by its own pace: 1000 unless it is warming. */
+uint32_t health_warm_permille(const struct health *h, const struct health_settings *s,
+			      int64_t now_ms);
+
+/* Whether live flows to it may go on: not unhealthy, not in maintenance (LB_BACKEND_F_ALIVE). */
+bool health_alive(const struct health *h);
+
+/*
+ * Figures of a pool for the next samples: nodes[i] with its last sample (NULL: none or stale) and
+ * its capacity in thousandths. scratch: room for n doubles.
+ */
+struct health_pool_member {
+	const struct health *health;
+	const struct load_sample *sample;
+	uint32_t weight;
+};
+void health_pool_figures(const struct health_pool_member *members, uint32_t n, double *scratch,
+			 struct health_pool *ret);
+
+/* "healthy" …; "?" for a value out of range. */
+const char *health_state_name(enum lb_state state);
+const char *health_dim_name(enum health_dim dim);
+const char *health_result_name(enum health_result result);
+
+#endif
