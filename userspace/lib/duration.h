@@ -3,8 +3,8 @@
  * Text <-> durations in milliseconds.
  *
  * Accepted: one or more pairs of a decimal number and a unit, largest unit first, each unit once:
- * "500ms", "30s", "1.5s", "1h30m", "2d". Units: ms, s, m (or min), h, d. "0" needs no unit; any
- * other number does, so that nobody has to guess. Blanks are allowed around the text, not inside.
+ * "500ms", "30s", "1.5s", "1h30m", "2d". Units: ms, s, m, h, d. "0" needs no unit; any other number
+ * does, so that nobody has to guess. No blanks, no signs.
  */
 #ifndef SLUICE_LIB_DURATION_H
 #define SLUICE_LIB_DURATION_H
@@ -23,7 +23,7 @@ int duration_parse(const char *text, int64_t *ret_ms);
 /* Room for every duration that duration_format() writes, with its NUL. */
 #define DURATION_TEXT_MAX 48
 
-/* The shortest exact text that duration_parse() reads back: "1h30m", "1500ms". Returns buf. */
+/* An exact text that duration_parse() reads back: "1h30m", "1.5s". ms is not negative. Returns buf. */
 const char *duration_format(int64_t ms, char buf[DURATION_TEXT_MAX]);
 
 #endif
