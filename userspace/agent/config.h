@@ -17,20 +17,22 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "maps/abi.h"
+#include "userspace/agent/preset.h"
 #include "userspace/lib/address.h"
 
-#define CONFIG_NAME_MAX       63 /* bytes, without the NUL; of [A-Za-z0-9._-] */
+#define CONFIG_NAME_MAX       (LB_NAME_MAX - 1) /* bytes, without the NUL; of [A-Za-z0-9._-] */
 #define CONFIG_INTERFACES_MAX 32
-#define CONFIG_VIPS_MAX       512
-#define CONFIG_POOLS_MAX      64
+#define CONFIG_VIPS_MAX       LB_VIPS_MAX
+#define CONFIG_POOLS_MAX      LB_POOLS_MAX
 #define CONFIG_NODES_MAX      8000 /* of all pools together */
 #define CONFIG_WEIGHT_MAX     1000
 #define CONFIG_TIER_MAX       7
 #define CONFIG_SLOTS_MIN      251
-#define CONFIG_SLOTS_MAX      65537
-#define CONFIG_PAGES_MAX      4  /* metrics pages of one node: its server's and its add-ons' */
+#define CONFIG_SLOTS_MAX      LB_SLOTS_MAX
 #define CONFIG_CACHE_MAX      16 /* cached paths of one VIP */
-#define CONFIG_STATUS_MAX     8  /* ranges in expect_status */
+#define CONFIG_NAT_MAX        8  /* addresses of each family */
+#define CONFIG_EAL_ARGS_MAX   32
 #define CONFIG_FILE_SIZE_MAX  (4u << 20)
 #define CONFIG_ERRORS_MAX     20
 #define CONFIG_HASH_KEY_SIZE  16
@@ -50,24 +52,13 @@ enum config_policy {
 enum config_affinity { CONFIG_AFFINITY_FLOW = 1, CONFIG_AFFINITY_SOURCE };
 enum config_on_down { CONFIG_ON_DOWN_RESET = 1, CONFIG_ON_DOWN_REHASH, CONFIG_ON_DOWN_KEEP };
 enum config_scheme { CONFIG_SCHEME_TCP = 1, CONFIG_SCHEME_HTTP, CONFIG_SCHEME_HTTPS };
-enum config_format { CONFIG_FORMAT_AUTO = 1, CONFIG_FORMAT_JSON, CONFIG_FORMAT_PROMETHEUS };
+
 enum config_discovery_type {
 	CONFIG_DISCOVERY_NONE = 1, /* the nodes of the file, and no others */
 	CONFIG_DISCOVERY_DNS,
 	CONFIG_DISCOVERY_FILE,
 };
 enum config_dns_type { CONFIG_DNS_A = 1, CONFIG_DNS_AAAA, CONFIG_DNS_SRV };
-
-/* What a metrics page tells about a node; each is an expression (metricexpr.h) or not there. */
-enum config_metric {
-	CONFIG_METRIC_QUEUE,      /* requests waiting */
-	CONFIG_METRIC_RUNNING,    /* requests running */
-	CONFIG_METRIC_KV,         /* KV cache in use, ratio */
-	CONFIG_METRIC_GPU_MEMORY, /* GPU memory in use, ratio */
-	CONFIG_METRIC_PROGRESS,   /* a counter that grows while work is done */
-	CONFIG_METRIC_ABORTS,     /* a counter of aborted or failed requests */
-	CONFIG_METRIC_N,
-};
 
 /* The words of the file for each enumerator, for logs and the API; "?" for values out of range. */
 const char *config_xdp_mode_name(enum config_xdp_mode v);
@@ -77,10 +68,9 @@ const char *config_policy_name(enum config_policy v);
 const char *config_affinity_name(enum config_affinity v);
 const char *config_on_down_name(enum config_on_down v);
 const char *config_scheme_name(enum config_scheme v);
-const char *config_format_name(enum config_format v);
+
 const char *config_discovery_type_name(enum config_discovery_type v);
 const char *config_dns_type_name(enum config_dns_type v);
-const char *config_metric_name(enum config_metric v);
 
 struct config_interface {
 	const char *name;
@@ -98,19 +88,13 @@ struct config_http {
 	const char *cert_file; /* client certificate and key, PEM; NULL: none */
 	const char *key_file;  /* NULL if and only if cert_file is */
 	const char *bearer_file; /* its first line is the bearer token, read anew when it changes */
-	bool http2;              /* with http: prior knowledge; with https: by ALPN */
-	bool verify;             /* check the node's certificate */
+
+	bool verify; /* check the node's certificate */
 };
 
-struct config_status_range {
-	uint16_t low; /* both ends belong to it */
-	uint16_t high;
-};
-
+/* When and how health is asked for. What and where (paths, ports, rules) is in preset_spec. */
 struct config_check {
-	struct config_http http; /* scheme tcp: connect only, path is not used */
-	const char *path;
-	uint16_t port; /* 0: the node's own */
+	struct config_http http;
 	int64_t interval_ms;
 	double jitter_ratio;
 	int64_t connect_timeout_ms;
@@ -119,23 +103,12 @@ struct config_check {
 	uint32_t fall;
 	int64_t refused_interval_ms; /* the next check after "connection refused" */
 	uint32_t refused_fall;       /* this many refusals in a row are down */
-	struct config_status_range expect_status[CONFIG_STATUS_MAX];
-	uint32_t n_expect_status;
 };
 
-/* One page of metrics. */
-struct config_page {
-	struct config_http http;
-	const char *addon; /* NULL: the server's own page; else the add-on it came from ("dcgm") */
-	const char *path;
-	uint16_t port; /* 0: the node's own */
-	enum config_format format;
-	const char *expr[CONFIG_METRIC_N]; /* text that metricexpr compiles; NULL: not from here */
-};
-
+/* When and how load is scraped. Pages and expressions are in preset_spec. */
 struct config_load {
-	struct config_page pages[CONFIG_PAGES_MAX];
-	uint32_t n_pages; /* 0: nothing is scraped; load is what this host's flows say */
+	/* Of the server's own page. Pages of add-ons: plain HTTP to the address, no token. */
+	struct config_http http;
 	int64_t interval_ms;
 	int64_t timeout_ms;
 	int64_t stale_ms; /* a sample older than this is stale; never 0 */
@@ -145,8 +118,8 @@ struct config_load {
 struct config_thresholds {
 	double kv_high_ratio; /* degraded at or above; leaves at or below _low */
 	double kv_low_ratio;
-	double gpu_memory_high_ratio; /* degraded above; leaves at or below _low */
-	double gpu_memory_low_ratio;
+	double gpu_mem_high_ratio; /* degraded above; leaves at or below _low */
+	double gpu_mem_low_ratio;
 	double queue_outlier;       /* times the median of the pool; 0: never */
 	uint32_t queue_outlier_min; /* and at least this many waiting */
 	int64_t latency_high_ms;    /* smoothed time of a health check; 0: no fixed limit */
@@ -176,7 +149,12 @@ struct config_node {
 	uint32_t weight; /* 0..CONFIG_WEIGHT_MAX; 0 takes no new flow */
 	uint32_t tier;   /* 0: in use; more: standby */
 	uint32_t slots;  /* requests it runs at once; 0: learned */
-	/* The very pointers of the pool where the node overrides nothing: compile per pointer. */
+	/*
+	 * Preset and overrides together. Nodes with the same settings share the pointer; where a
+	 * node overrides nothing these four are the pool's very pointers. A port 0 inside is
+	 * `port`.
+	 */
+	const struct preset_spec *spec;
 	const struct config_check *check;
 	const struct config_load *load;
 	const struct config_thresholds *thresholds;
@@ -199,7 +177,6 @@ struct config_discovery {
 	const char *file; /* JSON in Prometheus' file_sd form, watched */
 	uint32_t weight;  /* of nodes that bring none of their own */
 	uint32_t tier;
-	uint32_t slots;
 	uint32_t max_nodes; /* more are refused, and the nodes stay as they are */
 };
 
@@ -212,6 +189,7 @@ struct config_standby {
 struct config_pool {
 	const char *name;
 	const char *preset; /* its name, for display */
+	const struct preset_spec *spec;
 	enum config_mode mode;
 	enum config_policy policy;
 	enum config_affinity affinity;
@@ -219,6 +197,7 @@ struct config_pool {
 	uint32_t table_slots; /* prime */
 	uint16_t port;        /* where nodes serve unless they say otherwise; never 0 */
 	uint16_t gue_port;    /* UDP destination port of mode gue */
+	uint32_t slots;       /* of nodes that say nothing else; 0: learned */
 	struct config_standby standby;
 	struct config_discovery discovery;
 	const struct config_check *check;
@@ -271,9 +250,10 @@ struct config_limits {
 };
 
 struct config_nat {
-	struct address ipv4[8]; /* sources of translated flows; n 0: the source of the route */
+	struct address ipv4[CONFIG_NAT_MAX]; /* sources of translated flows; n 0: the source of the
+						route */
 	uint32_t n_ipv4;
-	struct address ipv6[8];
+	struct address ipv6[CONFIG_NAT_MAX];
 	uint32_t n_ipv6;
 	uint16_t port_low; /* source ports, both ends belong to it */
 	uint16_t port_high;
