@@ -68,7 +68,6 @@ const char *config_policy_name(enum config_policy v);
 const char *config_affinity_name(enum config_affinity v);
 const char *config_on_down_name(enum config_on_down v);
 const char *config_scheme_name(enum config_scheme v);
-
 const char *config_discovery_type_name(enum config_discovery_type v);
 const char *config_dns_type_name(enum config_dns_type v);
 
@@ -88,8 +87,7 @@ struct config_http {
 	const char *cert_file; /* client certificate and key, PEM; NULL: none */
 	const char *key_file;  /* NULL if and only if cert_file is */
 	const char *bearer_file; /* its first line is the bearer token, read anew when it changes */
-
-	bool verify; /* check the node's certificate */
+	bool verify;             /* check the node's certificate */
 };
 
 /* When and how health is asked for. What and where (paths, ports, rules) is in preset_spec. */

@@ -29,7 +29,8 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* Returns the bytes used; -EINVAL if there is no number at text; -ERANGE if it has too many digits. */
+/* Returns the bytes used; -EINVAL if there is no number at text; -ERANGE if it has too many digits.
+ */
 static int decimal_parse(const char *text, struct decimal *ret)
 {
 	struct decimal d = {.digits = 0, .scale = 1};

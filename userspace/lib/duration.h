@@ -23,7 +23,8 @@ int duration_parse(const char *text, int64_t *ret_ms);
 /* Room for every duration that duration_format() writes, with its NUL. */
 #define DURATION_TEXT_MAX 48
 
-/* An exact text that duration_parse() reads back: "1h30m", "1.5s". ms is not negative. Returns buf. */
+/* An exact text that duration_parse() reads back: "1h30m", "1.5s". ms is not negative. Returns buf.
+ */
 const char *duration_format(int64_t ms, char buf[DURATION_TEXT_MAX]);
 
 #endif
