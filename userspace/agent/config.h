@@ -31,6 +31,7 @@
 #define CONFIG_SLOTS_MIN      251
 #define CONFIG_SLOTS_MAX      LB_SLOTS_MAX
 #define CONFIG_CACHE_MAX      16 /* cached paths of one VIP */
+#define CONFIG_STATUS_MAX     8  /* ranges in expect_status */
 #define CONFIG_NAT_MAX        8  /* addresses of each family */
 #define CONFIG_EAL_ARGS_MAX   32
 #define CONFIG_FILE_SIZE_MAX  (4u << 20)
@@ -82,6 +83,7 @@ struct config_interface {
 /* How a request to a node is made. */
 struct config_http {
 	enum config_scheme scheme;
+	enum preset_http version;
 	const char *host;      /* Host header, and the name in the certificate; NULL: the address */
 	const char *ca_file;   /* NULL: the system's */
 	const char *cert_file; /* client certificate and key, PEM; NULL: none */
@@ -90,9 +92,15 @@ struct config_http {
 	bool verify;             /* check the node's certificate */
 };
 
-/* When and how health is asked for. What and where (paths, ports, rules) is in preset_spec. */
+struct config_status_range {
+	uint16_t low; /* both ends belong to it */
+	uint16_t high;
+};
+
 struct config_check {
 	struct config_http http;
+	const char *path; /* NULL with scheme tcp: connect only */
+	uint16_t port;    /* 0: the node's own */
 	int64_t interval_ms;
 	double jitter_ratio;
 	int64_t connect_timeout_ms;
@@ -101,12 +109,22 @@ struct config_check {
 	uint32_t fall;
 	int64_t refused_interval_ms; /* the next check after "connection refused" */
 	uint32_t refused_fall;       /* this many refusals in a row are down */
+	/* Statuses that pass; 0 ranges: by the rules of the preset (mostly 2xx). */
+	struct config_status_range expect_status[CONFIG_STATUS_MAX];
+	uint32_t n_expect_status;
 };
 
-/* When and how load is scraped. Pages and expressions are in preset_spec. */
-struct config_load {
-	/* Of the server's own page. Pages of add-ons: plain HTTP to the address, no token. */
+/* One page of metrics. Pages of add-ons: plain HTTP, no token, unless said otherwise. */
+struct config_page {
 	struct config_http http;
+	const char *path;
+	uint16_t port;                      /* 0: the node's own */
+	const struct preset_source *source; /* its name, format and expressions */
+};
+
+struct config_load {
+	struct config_page pages[PRESET_SOURCES_MAX];
+	uint32_t n_pages; /* 0: nothing is scraped; load is what this host's flows say */
 	int64_t interval_ms;
 	int64_t timeout_ms;
 	int64_t stale_ms; /* a sample older than this is stale; never 0 */
@@ -116,8 +134,8 @@ struct config_load {
 struct config_thresholds {
 	double kv_high_ratio; /* degraded at or above; leaves at or below _low */
 	double kv_low_ratio;
-	double gpu_mem_high_ratio; /* degraded above; leaves at or below _low */
-	double gpu_mem_low_ratio;
+	double gpu_memory_high_ratio; /* degraded above; leaves at or below _low */
+	double gpu_memory_low_ratio;
 	double queue_outlier;       /* times the median of the pool; 0: never */
 	uint32_t queue_outlier_min; /* and at least this many waiting */
 	int64_t latency_high_ms;    /* smoothed time of a health check; 0: no fixed limit */
@@ -127,8 +145,10 @@ struct config_thresholds {
 	uint32_t samples;         /* so many samples in a row over (or under) count */
 	uint32_t degraded_weight; /* percent of its weight a degraded node keeps */
 	double hot_ratio;         /* of its slots running: "hot" (DESIGN section 3) */
-	int64_t hung_ms;          /* running, and no progress for so long: hung; 0: never */
-	int64_t warm_up_ms;       /* 0: full weight at once */
+	int64_t busy_ms; /* connects but does not answer for so long: down, if it has no progress to
+			    ask */
+	int64_t hung_ms; /* running, and no progress for so long: hung; 0: never */
+	int64_t warm_up_ms; /* 0: full weight at once */
 	double warm_up_start_ratio;
 	uint32_t flap_changes; /* more than so many changes up/down within flap_window_ms: damped;
 				  0: never */
