@@ -12,21 +12,27 @@
 #define LB_BACKEND_F_ALIVE   0x01 /* its flows may be forwarded; clear: dead, entries are void */
 #define LB_BACKEND_F_NEXTHOP 0x02 /* ifindex and MACs are known; clear: packets are dropped */
 
+/* One cache line. The agent changes it in place, one 8-byte word at a time, so what must not be
+ * seen half changed shares a word. */
 struct lb_backend {
-	__be32 addr[4];	   /* node address; IPv4 as ::ffff:a.b.c.d */
-	__be32 src[4];	   /* outer source (nat: inner source); IPv4 as ::ffff:a.b.c.d */
-	__be32 src_vary;   /* bits of src[3] that vary by flow hash, so receivers spread flows */
-	__u32 ifindex;	   /* egress device */
-	__u8 dmac[6];	   /* of the next hop */
-	__u8 smac[6];	   /* of the egress device */
-	__u16 mtu;	   /* largest IP packet towards the node, outer headers included */
-	__be16 port;	   /* nat: destination port at the node */
-	__u8 family;	   /* 4 or 6: of addr and src */
-	__u8 flags;	   /* LB_BACKEND_F_* */
-	__u8 generation;   /* rises when the node dies or the id gets another node */
-	__u8 pad;
-	__u32 pad2;
-};
+	__be32 addr[4]; /* node address; IPv4 as ::ffff:a.b.c.d */
+	__be32 src[4];	/* outer source (nat: inner source); IPv4 as ::ffff:a.b.c.d */
+
+	__u8 dmac[6]; /* of the next hop */
+	__u16 mtu;    /* largest IP packet towards the node, outer headers included */
+
+	__u8 smac[6]; /* of the egress device */
+	__be16 port;  /* nat: destination port at the node */
+
+	__be32 src_vary; /* bits of src[3] that vary by flow hash, so receivers spread flows */
+	__u32 pad;
+
+	__u32 ifindex;	 /* egress device */
+	__u8 family;	 /* 4 or 6: of addr and src */
+	__u8 flags;	 /* LB_BACKEND_F_* */
+	__u8 generation; /* rises when the node dies or the id gets another node */
+	__u8 pad2;
+} __attribute__((aligned(8)));
 LB_STATIC_SIZE(struct lb_backend, 64);
 
 #define LB_LOAD_F_HOT	 0x01 /* requests wait there, or its slots are above 90 % busy */

@@ -65,9 +65,9 @@ enum lb_affinity {
  * the agent. flags is written last when a VIP appears and first when it goes.
  */
 struct lb_vip {
-	__u32 flags;	 /* LB_VIP_F_* */
-	__u32 slot_base; /* first slot of the pool in map "slots" */
+	__u32 slot_base; /* first slot of the pool in map "slots"; one word with n_slots */
 	__u32 n_slots;	 /* prime, <= LB_SLOTS_MAX */
+	__u32 flags;	 /* LB_VIP_F_* */
 	__u32 pool;
 	__u8 mode;     /* enum lb_mode */
 	__u8 policy;   /* enum lb_policy */
@@ -79,7 +79,7 @@ struct lb_vip {
 	__be32 addr[4];
 	__u32 generation; /* rises with each use of the id, so that old entries are void */
 	__u32 pad[5];
-};
+} __attribute__((aligned(8)));
 LB_STATIC_SIZE(struct lb_vip, 64);
 
 /* For people and for adoption after a restart; the packet path does not read it. */

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Program and maps -> kernel: load, pin, attach through libxdp; adopt what an earlier agent left;
+ * detach.
+ *
+ * Everything lives under the pin directory (a bpffs): one pin for each map, by its name, and
+ * ATTACH_PROGRAM_PIN. An exclusive flock() on the directory itself keeps a second agent out.
+ * Maps come first (attach_open), so that the agent can fill or adopt the tables before the program
+ * sees a packet (attach_interfaces). Closing leaves everything in place; forwarding goes on.
+ *
+ * Functions return 0 or -errno and, with an error, one line for the operator in err: object, cause,
+ * and what to do.
+ */
+#ifndef SLUICE_AGENT_ATTACH_H
+#define SLUICE_AGENT_ATTACH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "userspace/agent/config.h"
+
+#define ATTACH_PIN_DIR	   "/sys/fs/bpf/sluice"
+#define ATTACH_PROGRAM_PIN "sluice_balancer"
+#define ATTACH_ERROR_MAX   512
+
+struct attach;
+
+struct attach_error {
+	char text[ATTACH_ERROR_MAX]; /* one line, no newline; "" without an error */
+};
+
+struct attach_settings {
+	const char *pin_dir;
+	uint32_t n_pools;   /* 1 … LB_POOLS_MAX */
+	uint32_t flows;	    /* entries of the flow table */
+	uint32_t half_open; /* entries of the half-open table */
+};
+
+enum attach_start {
+	ATTACH_START_NEW = 1,	  /* maps were made */
+	ATTACH_START_REBUILT = 2, /* maps were made after removing a half-made set */
+	ATTACH_START_ADOPTED = 3, /* maps of an earlier agent are in use */
+};
+
+/*
+ * Lock the pin directory (bpffs is mounted on /sys/fs/bpf if the directory is there and it is
+ * missing), then make and pin the maps or adopt those that are pinned.
+ * -EBUSY: another agent holds the directory (err names its pid). -EPROTO: pinned maps have another
+ * layout version. -EINVAL: other sizes. *ret is untouched on failure, else the caller owns it.
+ */
+int attach_open(const struct attach_settings *settings, struct attach **ret,
+		struct attach_error *err);
+
+enum attach_start attach_start(const struct attach *a);
+
+/* Descriptors and the lock; nothing in the kernel is changed. Accepts NULL inside; clears. */
+void attach_close(struct attach **a);
+
+enum attach_how {
+	ATTACH_HOW_ALONE = 1,	   /* the kernel cannot run libxdp's dispatcher */
+	ATTACH_HOW_DISPATCHER = 2, /* in libxdp's chain, with others if there are any */
+};
+
+enum attach_change {
+	ATTACH_CHANGE_NONE = 1,	    /* this very program was attached already */
+	ATTACH_CHANGE_ATTACHED = 2, /* it was not attached before */
+	ATTACH_CHANGE_SWAPPED = 3,  /* a program of another build was replaced in one step */
+};
+
+struct attach_status {
+	char name[CONFIG_NAME_MAX + 1];
+	int ifindex;
+	enum config_xdp_mode mode;
+	uint32_t priority;
+	enum attach_how how;
+	enum attach_change change; /* what the last attach_interfaces() did */
+};
+
+/*
+ * Make the program run on exactly these interfaces (n may be 0): attach where it is missing, swap
+ * where another build runs, then detach where ours runs but is not listed. May be called again at
+ * any time: after a reload, or when a device came back.
+ * A foreign program is never replaced (-EEXIST), native never becomes generic (-EOPNOTSUPP), an
+ * attached program does not change its mode (-EBUSY); -ENODEV: no such interface. After an error
+ * what was attached before still is, and what this call attached is gone again.
+ */
+int attach_interfaces(struct attach *a, const struct config_interface *interfaces, uint32_t n,
+		      struct attach_error *err);
+
+/* Where the program runs, in the order given; owned by a, until the next call. */
+const struct attach_status *attach_status(const struct attach *a, uint32_t *ret_n);
+
+/* Hexadecimal tag of the program (16 digits); "" before the first attach_interfaces(). */
+const char *attach_program_tag(const struct attach *a);
+
+/*
+ * Take the program off every interface of this network namespace where one with our maps runs,
+ * and remove all pins and the directory. This ends forwarding.
+ * With an agent running, it calls attach_detach() and then attach_close(); without one,
+ * attach_detach_pinned() takes the lock itself (-EBUSY: an agent runs; -ENOENT: nothing there).
+ */
+int attach_detach(struct attach *a, struct attach_error *err);
+int attach_detach_pinned(const char *pin_dir, struct attach_error *err);
+
+#endif

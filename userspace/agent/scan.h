@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Flow tables -> entries removed, live flows counted per backend, `exc` of slots cleared.
+ *
+ * A pass goes: raise the epoch; let every packet that still has the old one finish (grace.h); read
+ * "half_open", then "flows", and mark the slots that entries keep up; compare-and-swap `exc` from
+ * an old epoch to 0 in slots without a mark. In this order, because a flow moves from half_open to
+ * flows and storing it there stores the new epoch as well: whatever the pass did not see carries it.
+ *
+ * Everything is done in bounded steps on the caller's thread.
+ */
+#ifndef SLUICE_AGENT_SCAN_H
+#define SLUICE_AGENT_SCAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "userspace/agent/tables.h"
+
+#define SCAN_INTERVAL_MS 10000 /* from the end of a pass to the start of the next */
+#define SCAN_CLOSING_MS	 60000 /* an entry lives so long after a FIN */
+#define SCAN_CLOSED_MS	 10000 /* … after a RST */
+#define SCAN_BUDGET	 4096  /* entries or slots of one step: about a millisecond */
+
+struct scan;
+
+struct scan_stats {
+	uint64_t passes;       /* complete ones */
+	uint64_t started_ms;   /* of the last complete pass */
+	uint64_t finished_ms;
+	uint32_t flows;	       /* entries left in "flows" by the last complete pass */
+	uint32_t half_open;    /* entries seen in "half_open" by it */
+	uint32_t slots_exc;    /* slots with exceptions after it */
+	uint64_t expired;      /* from here on: totals since scan_new() */
+	uint64_t closed;       /* FIN or RST, and their time over */
+	uint64_t voided;       /* backend died or was replaced, or the VIP is gone */
+	uint64_t revived;      /* a packet came between reading and removing: put back */
+	uint64_t lost;	       /* could not be put back */
+	uint64_t exc_cleared;
+};
+
+/* Returns 0; -ENOMEM. t must outlive the scan. Without hash maps (fd -1) passes find nothing. */
+int scan_new(struct tables *t, uint64_t flow_idle_ms, struct scan **ret);
+
+/* Accepts NULL inside; clears. */
+void scan_free(struct scan **s);
+
+void scan_set_idle(struct scan *s, uint64_t flow_idle_ms);
+
+/*
+ * Do up to budget (> 0) entries' work. now_ms is CLOCK_MONOTONIC, as the entries' times are.
+ * Returns the milliseconds until there is more to do (0: at once); -errno if a map failed: the
+ * pass is given up and the next one starts in its time.
+ */
+int scan_step(struct scan *s, uint64_t now_ms, uint32_t budget);
+
+/* Start the next pass as soon as the one under way is over (drain --wait). */
+void scan_request(struct scan *s);
+
+/*
+ * Entries naming the backend in the last complete pass, closing ones not counted; and the number
+ * of complete passes, so that a caller knows a fresh count from an old one. backend <
+ * LB_BACKENDS_MAX or LB_BACKEND_LOCAL.
+ */
+uint32_t scan_live(const struct scan *s, uint16_t backend, uint64_t *ret_passes);
+
+const struct scan_stats *scan_stats(const struct scan *s);
+
+#endif
