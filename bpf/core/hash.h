@@ -12,6 +12,10 @@
 
 #include "maps/stats.h"
 
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
 static __always_inline __u32 lb_hash_finish(__u64 h, const struct lb_hash_key *key)
 {
 	h ^= key->finish;
@@ -62,7 +66,7 @@ static inline void lb_hash_expand(const __u64 secret[2], struct lb_hash_key *ret
 	__u64 state = secret[0], z[6];
 
 	for (int i = 0; i < 6; i++) {
-		state += 0x9e3779b97f4a7c15ULL ^ secret[1];
+		state += 0x9e3779b97f4a7c15ULL ^ (secret[1] & ~1ULL); /* odd */
 		z[i] = state;
 		z[i] = (z[i] ^ (z[i] >> 30)) * 0xbf58476d1ce4e5b9ULL;
 		z[i] = (z[i] ^ (z[i] >> 27)) * 0x94d049bb133111ebULL;

@@ -19,14 +19,24 @@ static __always_inline __u64 lb_vip_hash(const __be32 *addr, __be16 port, __u8 p
 	return (h ^ h >> 32) * 0x94d049bb133111ebULL;
 }
 
+static __always_inline __u32 lb_vip_hash_a(__u64 h)
+{
+	return h >> 52 & (LB_VIP_BUCKETS - 1);
+}
+
+static __always_inline __u32 lb_vip_hash_b(__u64 h)
+{
+	return h >> 40 & (LB_VIP_BUCKETS - 1);
+}
+
 static __always_inline __u32 lb_vip_bucket_a(const __be32 *addr, __be16 port, __u8 proto)
 {
-	return lb_vip_hash(addr, port, proto) >> 52 & (LB_VIP_BUCKETS - 1);
+	return lb_vip_hash_a(lb_vip_hash(addr, port, proto));
 }
 
 static __always_inline __u32 lb_vip_bucket_b(const __be32 *addr, __be16 port, __u8 proto)
 {
-	return lb_vip_hash(addr, port, proto) >> 40 & (LB_VIP_BUCKETS - 1);
+	return lb_vip_hash_b(lb_vip_hash(addr, port, proto));
 }
 
 #endif

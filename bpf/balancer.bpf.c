@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* XDP entry on an ingress host: frame -> verdict of the core -> XDP action. */
+#include "bpf/env_xdp.h"
+#include "bpf/core/forward.h"
+
+SEC("xdp")
+int sluice_balancer(struct xdp_md *ctx)
+{
+	struct lb_result r;
+	struct lb_env env;
+
+	lb_env_init(&env, ctx);
+	r = lb_forward(&env);
+	switch (r.verdict) {
+	case LB_VERDICT_PASS:
+		return XDP_PASS;
+	case LB_VERDICT_TX:
+		return XDP_TX;
+	case LB_VERDICT_REDIRECT:
+		return bpf_redirect(r.ifindex, 0);
+	default:
+		return XDP_DROP;
+	}
+}
+
+char _license[] SEC("license") = "GPL";

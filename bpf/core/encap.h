@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Packet -> packet on its way to a backend: link header, outer header, hop count.
+ *
+ * The inner hop count falls by one as in any forwarder, so that a node which sends VIP packets
+ * back cannot make a loop that never ends.
+ */
+#ifndef LB_CORE_ENCAP_H
+#define LB_CORE_ENCAP_H
+
+#include <linux/udp.h>
+
+#include "bpf/core/parse.h"
+#include "maps/backend.h"
+#include "maps/vip.h"
+
+#define LB_OUTER_TTL 64
+#define LB_GUE_PORT  6080
+
+/* Sum of the 16-bit words in 32-bit words, folded: ones' complement (RFC 1071). */
+static __always_inline __u16 lb_csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* RFC 1624: the TTL is the high byte of its word, so the checksum grows by 0x0100. */
+static __always_inline void lb_ttl_decrement(void *l3, __u8 family)
+{
+	struct ipv6hdr *ip6 = l3;
+	struct iphdr *ip = l3;
+	__u32 check;
+
+	if (family == 6) {
+		ip6->hop_limit--;
+		return;
+	}
+	check = ip->check;
+	check += lb_htons(0x0100);
+	ip->check = check + (check >= 0xffff);
+	ip->ttl--;
+}
+
+/* Outer source address: the configured one, with the bits that vary taken from the flow's hash. */
+static __always_inline __be32 lb_outer_src(const struct lb_backend *b, __u32 hash)
+{
+	return b->src[3] | (lb_htonl(hash) & b->src_vary);
+}
+
+struct lb_words5 {
+	__be32 w[5];
+};
+
+static __always_inline void lb_put_ip4(void *at, const struct lb_backend *b, __u8 proto, __u8 tos,
+				       __u32 len, __u32 hash)
+{
+	struct lb_words5 *ip = at;
+	__be32 w0 = lb_htonl(0x45000000 | (__u32)tos << 16 | len);
+	__be32 w1 = lb_htonl(LB_IP4_DF);
+	__be32 w2 = lb_htonl(LB_OUTER_TTL << 24 | (__u32)proto << 16);
+	__be32 src = lb_outer_src(b, hash), dst = b->addr[3];
+	__u64 sum = (__u64)w0 + w1 + w2 + src + dst;
+
+	ip->w[0] = w0;
+	ip->w[1] = w1;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	ip->w[2] = w2 | (__u32)(__u16)~lb_csum_fold(sum) << 16;
+#else
+	ip->w[2] = w2 | (__u16)~lb_csum_fold(sum);
+#endif
+	ip->w[3] = src;
+	ip->w[4] = dst;
+}
+
+static __always_inline void lb_put_ip6(void *at, const struct lb_backend *b, __u8 proto, __u8 tos,
+				       __u32 payload, __u32 hash)
+{
+	struct ipv6hdr *ip = at;
+
+	*(__be32 *)at = lb_htonl(0x60000000 | (__u32)tos << 20 | (hash & 0xfffff));
+	ip->payload_len = lb_htons(payload);
+	ip->nexthdr = proto;
+	ip->hop_limit = LB_OUTER_TTL;
+	lb_copy16(ip->saddr.s6_addr32, b->src);
+	ip->saddr.s6_addr32[3] = lb_outer_src(b, hash);
+	lb_copy16(ip->daddr.s6_addr32, b->addr);
+}
+
+/* Checksum 0: allowed for tunnels over IPv4, and over IPv6 by RFC 6935. */
+static __always_inline void lb_put_udp(void *at, __u32 len, __u32 hash)
+{
+	struct udphdr *udp = at;
+
+	udp->source = lb_htons(0xc000 | (hash & 0x3fff));
+	udp->dest = lb_htons(LB_GUE_PORT);
+	udp->len = lb_htons(len);
+	udp->check = 0;
+}
+
+/*
+ * Both MAC addresses of the link header. Each is read with the two bytes behind it as one 8-byte
+ * word, as the agent writes it, so a next hop that changes is never seen half.
+ */
+static __always_inline void lb_put_macs(void *at, const struct lb_backend *b)
+{
+	__u64 dst = *(const volatile __u64 *)b->dmac;
+	__u64 src = *(const volatile __u64 *)b->smac;
+	__u32 *to = at;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	to[0] = dst;
+	to[1] = (dst >> 32 & 0xffff) | (src & 0xffff) << 16;
+	to[2] = src >> 16;
+#else
+	to[0] = dst >> 32;
+	to[1] = (dst >> 16 & 0xffff) << 16 | src >> 48;
+	to[2] = src >> 16;
+#endif
+}
+
+/* Bytes the mode adds in front of the IP header. */
+static __always_inline __u32 lb_outer_len(__u8 mode, __u8 family)
+{
+	__u32 ip = family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+
+	if (mode == LB_MODE_IPIP)
+		return ip;
+	if (mode == LB_MODE_GUE)
+		return ip + sizeof(struct udphdr);
+	return 0;
+}
+
+static __always_inline void lb_put_outer(void *at, const struct lb_pkt *pkt, __u8 mode,
+					 const struct lb_backend *b, __u32 hash)
+{
+	__u8 proto = pkt->family == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
+	__u32 payload = pkt->ip_len;
+
+	if (mode == LB_MODE_GUE) {
+		proto = IPPROTO_UDP;
+		payload += sizeof(struct udphdr);
+	}
+	if (b->family == 4) {
+		lb_put_ip4(at, b, proto, pkt->tos, payload + sizeof(struct iphdr), hash);
+		at += sizeof(struct iphdr);
+	} else {
+		lb_put_ip6(at, b, proto, pkt->tos, payload, hash);
+		at += sizeof(struct ipv6hdr);
+	}
+	if (mode == LB_MODE_GUE)
+		lb_put_udp(at, payload, hash);
+}
+
+/* The tags behind the MAC addresses, which a change of the head moves. */
+struct lb_tags {
+	__be32 w[LB_VLAN_MAX];
+};
+
+static __always_inline enum lb_reason lb_tags_read(struct lb_env *env, __u32 l3_off,
+						   struct lb_tags *ret_tags)
+{
+	struct lb_cursor c = lb_cursor_at(env, 2 * ETH_ALEN);
+
+	for (__u32 i = 0; i < LB_VLAN_MAX && i * 4 + ETH_HLEN < l3_off; i++) {
+		const __be32 *w = lb_take(&c, 4);
+
+		if (!w)
+			return LB_R_TRUNCATED;
+		ret_tags->w[i] = *w;
+	}
+	return LB_R_OK;
+}
+
+static __always_inline enum lb_reason lb_tags_write(struct lb_cursor *c, __u32 l3_off,
+						    const struct lb_tags *tags)
+{
+	for (__u32 i = 0; i < LB_VLAN_MAX && i * 4 + ETH_HLEN < l3_off; i++) {
+		__be32 *w = lb_take(c, 4);
+
+		if (!w)
+			return LB_R_TRUNCATED;
+		*w = tags->w[i];
+	}
+	return LB_R_OK;
+}
+
+static __always_inline __be16 lb_eth_proto(__u8 family)
+{
+	return family == 4 ? lb_htons(ETH_P_IP) : lb_htons(ETH_P_IPV6);
+}
+
+/* The front of the frame, made anew: MACs, tags, protocol, outer header. */
+static __always_inline enum lb_reason lb_put_front(struct lb_env *env, const struct lb_pkt *pkt,
+						   __u8 mode, const struct lb_backend *b,
+						   __u32 hash, __u32 tags_end,
+						   const struct lb_tags *tags)
+{
+	struct lb_cursor c = lb_cursor_at(env, 0);
+	__u32 outer = lb_outer_len(mode, b->family);
+	__be16 *proto;
+	void *at;
+
+	at = lb_take(&c, 2 * ETH_ALEN);
+	if (!at)
+		return LB_R_TRUNCATED;
+	lb_put_macs(at, b);
+	if (lb_tags_write(&c, tags_end, tags) != LB_R_OK)
+		return LB_R_TRUNCATED;
+	proto = lb_take(&c, sizeof(*proto));
+	if (!proto)
+		return LB_R_TRUNCATED;
+	*proto = lb_eth_proto(outer ? b->family : pkt->family);
+	at = lb_take(&c, outer);
+	if (!at)
+		return LB_R_TRUNCATED;
+	if (outer)
+		lb_put_outer(at, pkt, mode, b, hash);
+	return LB_R_OK;
+}
+
+/*
+ * Make the frame one that reaches backend b by mode (l2dsr, ipip, gue). VLAN tags stay when it
+ * leaves by the device it came from, and go when it leaves by another. l3_off: pkt->l3_off, as a
+ * constant where the caller knows it.
+ */
+static __always_inline enum lb_reason lb_encap(struct lb_env *env, const struct lb_pkt *pkt,
+					       __u8 mode, const struct lb_backend *b, __u32 hash,
+					       __u32 l3_off)
+{
+	__u32 outer = lb_outer_len(mode, b->family);
+	__u32 out_off = b->ifindex == lb_env_ifindex(env) ? l3_off : ETH_HLEN;
+	struct lb_cursor c = lb_cursor_at(env, l3_off);
+	struct lb_tags tags = {};
+	int delta;
+	void *l3;
+
+	if (pkt->ttl <= 1)
+		return LB_R_TTL;
+	l3 = lb_take(&c, sizeof(struct iphdr));
+	if (!l3)
+		return LB_R_TRUNCATED;
+	lb_ttl_decrement(l3, pkt->family);
+	if (lb_tags_read(env, out_off, &tags) != LB_R_OK)
+		return LB_R_TRUNCATED;
+	delta = (int)l3_off - (int)out_off - (int)outer;
+	if (delta && lb_env_head(env, delta) < 0)
+		return LB_R_HEADROOM;
+	return lb_put_front(env, pkt, mode, b, hash, out_off, &tags);
+}
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Exceptions: flow -> backend it is known to live on, and the slot's mark that such flows exist.
+ *
+ * An entry begins in the half-open table with the SYN and moves to the flow table with the first
+ * packet after it. Whoever adds an entry stores the current epoch in the slot's exc first.
+ */
+#ifndef LB_CORE_FLOW_H
+#define LB_CORE_FLOW_H
+
+#include "bpf/core/parse.h"
+#include "maps/backend.h"
+#include "maps/flow.h"
+#include "maps/table.h"
+
+#define LB_SEEN_REFRESH 1024 /* ticks: an entry's time is not written more often */
+
+static __always_inline void lb_count_event(struct lb_env *env, __u32 event)
+{
+	__u64 *n = lb_env_counter(env, event);
+
+	if (n)
+		*n += 1;
+}
+
+static __always_inline void lb_flow_key_of(const struct lb_pkt *pkt, __u32 vip,
+					   struct lb_flow_key *ret_key)
+{
+	lb_copy16(ret_key->saddr, pkt->saddr);
+	ret_key->sport = pkt->sport;
+	ret_key->vip = vip;
+}
+
+/* The entry's backend is alive and still the node it was when the entry was made. */
+static __always_inline int lb_flow_is_valid(struct lb_env *env, const struct lb_flow *flow)
+{
+	const struct lb_backend *b = lb_env_backend(env, flow->backend);
+
+	if (flow->backend == LB_BACKEND_LOCAL)
+		return 1;
+	return b && (b->flags & LB_BACKEND_F_ALIVE) && b->generation == flow->generation;
+}
+
+/* Tokens of this CPU, refilled eight times a second. Returns 1 if one was there. */
+static __always_inline int lb_take_token(__u32 *tick, __u32 *left, __u32 per_s, __u32 now)
+{
+	if (now >> 7 != *tick) {
+		*tick = now >> 7;
+		*left = per_s / 8 + 1;
+	}
+	if (!*left)
+		return 0;
+	*left -= 1;
+	return 1;
+}
+
+static __always_inline int lb_may_add(struct lb_env *env, __u32 now)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+	struct lb_limit *lim = lb_env_limit(env);
+
+	if (ctl && lim &&
+	    lb_take_token(&lim->entries_tick, &lim->entries_left, ctl->new_entries_per_s, now))
+		return 1;
+	lb_count_event(env, LB_EV_OVERFLOW_RATE);
+	return 0;
+}
+
+static __always_inline void lb_slot_mark(struct lb_env *env, struct lb_slot *slot)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+	__u16 epoch;
+
+	if (!ctl)
+		return;
+	epoch = LB_READ_ONCE(ctl->epoch);
+	if (LB_READ_ONCE(slot->exc) != epoch)
+		LB_WRITE_ONCE(slot->exc, epoch);
+}
+
+static __always_inline void lb_flows_add(struct lb_env *env, __u32 backend, int n)
+{
+	struct lb_load *load = lb_env_load(env, backend);
+
+	if (load)
+		LB_FETCH_ADD(&load->flows, n);
+}
+
+/* The flow ended: it no longer counts as live on its backend. Once only. */
+static __always_inline void lb_flow_uncount(struct lb_env *env, struct lb_flow *flow)
+{
+	if (!(flow->flags & LB_FLOW_F_COUNTED))
+		return;
+	flow->flags &= ~LB_FLOW_F_COUNTED;
+	lb_flows_add(env, flow->backend, -1);
+}
+
+static __always_inline void lb_flow_touch(struct lb_env *env, struct lb_flow *flow, __u8 tcp_flags,
+					  __u32 now)
+{
+	if (lb_unlikely(tcp_flags & (LB_TCP_FIN | LB_TCP_RST))) {
+		flow->flags |= tcp_flags & LB_TCP_RST ? LB_FLOW_F_CLOSED : LB_FLOW_F_CLOSING;
+		lb_flow_uncount(env, flow);
+	}
+	if (now - flow->seen > LB_SEEN_REFRESH)
+		flow->seen = now;
+}
+
+/*
+ * Remember that the flow lives on backend. Returns 0; < 0: no room or over the rate, counted.
+ * counted: also count it in the backend's live flows.
+ */
+static __always_inline int lb_flow_remember(struct lb_env *env, enum lb_flow_table table,
+					    const struct lb_flow_key *key, struct lb_slot *slot,
+					    __u32 slot_index, __u32 backend, int counted, __u32 now)
+{
+	const struct lb_backend *b = lb_env_backend(env, backend);
+	struct lb_flow flow = {
+		.backend = backend,
+		.flags = counted ? LB_FLOW_F_COUNTED : 0,
+		.seen = now,
+		.slot = slot_index,
+	};
+
+	if ((!b && backend != LB_BACKEND_LOCAL) || !lb_may_add(env, now))
+		return -1;
+	flow.generation = b ? b->generation : 0;
+	lb_slot_mark(env, slot);
+	if (lb_env_flow_put(env, table, key, &flow) < 0) {
+		lb_count_event(env, table == LB_FLOWS ? LB_EV_OVERFLOW_FLOWS
+						      : LB_EV_OVERFLOW_HALF_OPEN);
+		return -1;
+	}
+	if (counted)
+		lb_flows_add(env, backend, 1);
+	return 0;
+}
+
+/* First packet after the SYN: half-open entry -> flow entry. Without room it stays half-open. */
+static __always_inline void lb_flow_promote(struct lb_env *env, const struct lb_flow_key *key,
+					    struct lb_slot *slot, const struct lb_flow *half,
+					    __u32 now)
+{
+	struct lb_flow flow = {
+		.backend = half->backend,
+		.generation = half->generation,
+		.flags = half->flags,
+		.seen = now,
+		.slot = half->slot,
+	};
+
+	lb_slot_mark(env, slot);
+	if (lb_env_flow_put(env, LB_FLOWS, key, &flow) < 0) {
+		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
+		return;
+	}
+	lb_env_flow_delete(env, LB_HALF_OPEN, key);
+	lb_count_event(env, LB_EV_FLOW_PROMOTED);
+}
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Flow -> slot -> backend id.
+ *
+ * A slot without exceptions and not in transition answers by itself: that is the hot path, and
+ * nothing of a flow is read or written there. DESIGN: "Stateless by default, stateful by exception".
+ */
+#ifndef LB_CORE_SELECT_H
+#define LB_CORE_SELECT_H
+
+#include "bpf/core/flow.h"
+#include "bpf/core/hash.h"
+#include "bpf/core/vip.h"
+
+/* What a selection reads and answers. */
+struct lb_choice {
+	struct lb_slot *slot;
+	__u32 slot_index;
+	__u32 hash;
+	__u32 backend;
+	__u8 is_new; /* the flow begins with this packet */
+};
+
+union lb_slot_word {
+	struct lb_slot s;
+	__u64 word;
+};
+
+static __always_inline struct lb_slot lb_slot_read(const struct lb_slot *slot)
+{
+	union lb_slot_word w = {.word = *(const volatile __u64 *)slot};
+
+	return w.s;
+}
+
+/* Backend of a flow that has no entry. */
+static __always_inline __u32 lb_slot_default(struct lb_slot s)
+{
+	return s.prev ? s.prev : s.cur;
+}
+
+static __always_inline int lb_is_syn(const struct lb_pkt *pkt)
+{
+	return (pkt->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK)) == LB_TCP_SYN;
+}
+
+static __always_inline __u32 lb_pkt_hash(struct lb_env *env, const struct lb_pkt *pkt,
+					 __u8 affinity)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+	__u32 ports = (__u32)pkt->dport << 16 | pkt->sport;
+
+	if (!ctl)
+		return 0;
+	if (affinity == LB_AFFINITY_SOURCE)
+		ports = pkt->dport;
+	if (lb_likely(pkt->family == 4))
+		return lb_hash_ip4(&ctl->hash, pkt->saddr[3], pkt->daddr[3], ports);
+	return lb_hash_ip6(&ctl->hash, pkt->saddr, pkt->daddr, ports);
+}
+
+/*
+ * Two choices by (base + inc) / weight. While cur has headroom, alt must be clearly less loaded
+ * (25 % and one request) so that the hash wins; a margin that always applies would spoil the tail.
+ * Returns 1 when alt is the better one. Pure.
+ */
+static __always_inline int lb_p2c_prefers_alt(const struct lb_load *cur, const struct lb_load *alt)
+{
+	__u64 lc = (__u64)(__u32)(cur->base + cur->inc);
+	__u64 la = (__u64)(__u32)(alt->base + alt->inc);
+
+	if (!alt->weight || (cur->flags & LB_LOAD_F_IGNORE))
+		return 0;
+	if (cur->flags & LB_LOAD_F_HOT)
+		return la * cur->weight < lc * alt->weight;
+	return 5 * (la + 1) * cur->weight <= 4 * lc * alt->weight;
+}
+
+static __always_inline __u32 lb_choose_p2c(struct lb_env *env, struct lb_slot s)
+{
+	const struct lb_load *cur = lb_env_load(env, s.cur);
+	const struct lb_load *alt = lb_env_load(env, s.alt);
+
+	if (!s.alt || !cur || !alt || !lb_p2c_prefers_alt(cur, alt))
+		return s.cur;
+	lb_count_event(env, LB_EV_ALT_CHOSEN);
+	return s.alt;
+}
+
+/* The policy's answer for a new flow. */
+static __always_inline __u32 lb_choose(struct lb_env *env, const struct lb_vip *vip,
+				       struct lb_slot s)
+{
+	if (vip->policy == LB_POLICY_P2C && s.cur != LB_BACKEND_LOCAL)
+		return lb_choose_p2c(env, s);
+	return s.cur;
+}
+
+/* An entry that a SYN may follow: its own (retransmitted), or of a stream that still lives. */
+static __always_inline int lb_flow_keeps_syn(struct lb_env *env, const struct lb_flow *flow,
+					     __u32 now, __u32 ttl_ticks)
+{
+	return flow && !(flow->flags & (LB_FLOW_F_CLOSING | LB_FLOW_F_CLOSED)) &&
+	       now - flow->seen < ttl_ticks && lb_flow_is_valid(env, flow);
+}
+
+/*
+ * SYN of a slot with exceptions: a retransmission, or a blind SYN into a live stream, stays where
+ * the flow is; an entry of an earlier connection with the same tuple goes.
+ * Returns the backend to keep, or LB_BACKEND_NONE.
+ */
+static __always_inline __u32 lb_syn_known(struct lb_env *env, const struct lb_flow_key *key,
+					  __u32 now)
+{
+	struct lb_flow *half = lb_env_flow(env, LB_HALF_OPEN, key);
+	struct lb_flow *flow;
+
+	if (lb_flow_keeps_syn(env, half, now, LB_TICKS_FROM_MS(LB_HALF_OPEN_MS))) {
+		half->seen = now;
+		return half->backend;
+	}
+	if (half) {
+		lb_flow_uncount(env, half);
+		lb_env_flow_delete(env, LB_HALF_OPEN, key);
+	}
+	flow = lb_env_flow(env, LB_FLOWS, key);
+	if (lb_flow_keeps_syn(env, flow, now, LB_TICKS_FROM_MS(60000)))
+		return flow->backend;
+	if (flow) {
+		lb_flow_uncount(env, flow);
+		lb_env_flow_delete(env, LB_FLOWS, key);
+	}
+	return LB_BACKEND_NONE;
+}
+
+/* Count the new flow as load on its node until the next scrape sees it there. */
+static __always_inline void lb_load_add(struct lb_env *env, __u32 backend)
+{
+	struct lb_load *load = lb_env_load(env, backend);
+
+	if (load)
+		LB_FETCH_ADD(&load->inc, 1);
+}
+
+/* A new flow: choose, and store an entry only if a later packet would be sent elsewhere. */
+static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const struct lb_pkt *pkt,
+						    const struct lb_vip *vip, __u32 vip_id,
+						    struct lb_slot s, struct lb_choice *ret)
+{
+	int track = !!(vip->flags & LB_VIP_F_TRACK);
+	struct lb_flow_key key;
+	__u32 b, now;
+
+	if (lb_unlikely(pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST)))
+		return LB_R_BAD_FLAGS;
+	ret->is_new = 1;
+	if (s.exc) {
+		lb_flow_key_of(pkt, vip_id, &key);
+		now = lb_env_ticks(env);
+		ret->backend = lb_syn_known(env, &key, now);
+		if (ret->backend) {
+			ret->is_new = 0;
+			return LB_R_OK;
+		}
+	}
+	b = lb_choose(env, vip, s);
+	if (b != lb_slot_default(s) || (track && b != LB_BACKEND_LOCAL)) {
+		lb_flow_key_of(pkt, vip_id, &key);
+		now = lb_env_ticks(env);
+		if (lb_flow_remember(env, LB_HALF_OPEN, &key, ret->slot, ret->slot_index, b, track,
+				     now) < 0)
+			b = lb_slot_default(s);
+		else
+			lb_count_event(env, LB_EV_FLOW_ADDED);
+	}
+	ret->backend = b;
+	if (vip->policy != LB_POLICY_HASH)
+		lb_load_add(env, b);
+	return LB_R_OK;
+}
+
+/* A packet of a flow that has an entry. */
+static __always_inline enum lb_reason lb_select_entry(struct lb_env *env, const struct lb_pkt *pkt,
+						      const struct lb_vip *vip,
+						      const struct lb_flow_key *key,
+						      enum lb_flow_table table,
+						      struct lb_flow *flow, struct lb_slot s,
+						      __u32 now, struct lb_choice *ret)
+{
+	if (lb_unlikely(!lb_flow_is_valid(env, flow))) {
+		lb_count_event(env, LB_EV_FLOW_VOID);
+		lb_flow_uncount(env, flow);
+		if (vip->on_down == LB_ON_DOWN_RESET)
+			return LB_R_RESET_SENT;
+		lb_env_flow_delete(env, table, key);
+		ret->backend = s.cur;
+		return LB_R_OK;
+	}
+	ret->backend = flow->backend;
+	lb_flow_touch(env, flow, pkt->tcp_flags, now);
+	if (table == LB_HALF_OPEN && !(pkt->tcp_flags & LB_TCP_SYN))
+		lb_flow_promote(env, key, ret->slot, flow, now);
+	return LB_R_OK;
+}
+
+/* A packet of a slot with exceptions or in transition: entry, else prev (and learn), else cur. */
+static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const struct lb_pkt *pkt,
+						      const struct lb_vip *vip, __u32 vip_id,
+						      struct lb_slot s, struct lb_choice *ret)
+{
+	__u32 now = lb_env_ticks(env);
+	const struct lb_backend *prev;
+	struct lb_flow_key key;
+	struct lb_flow *flow;
+
+	lb_flow_key_of(pkt, vip_id, &key);
+	flow = lb_env_flow(env, LB_FLOWS, &key);
+	if (flow)
+		return lb_select_entry(env, pkt, vip, &key, LB_FLOWS, flow, s, now, ret);
+	flow = lb_env_flow(env, LB_HALF_OPEN, &key);
+	if (flow)
+		return lb_select_entry(env, pkt, vip, &key, LB_HALF_OPEN, flow, s, now, ret);
+	ret->backend = s.cur;
+	if (!s.prev)
+		return LB_R_OK;
+	prev = lb_env_backend(env, s.prev);
+	if (s.prev != LB_BACKEND_LOCAL && (!prev || !(prev->flags & LB_BACKEND_F_ALIVE)))
+		return LB_R_OK;
+	ret->backend = s.prev;
+	if (!(pkt->tcp_flags & (LB_TCP_RST | LB_TCP_SYN)) &&
+	    !lb_flow_remember(env, LB_FLOWS, &key, ret->slot, ret->slot_index, s.prev, 1, now))
+		lb_count_event(env, LB_EV_FLOW_LEARNED);
+	return LB_R_OK;
+}
+
+/*
+ * LB_R_OK: ret->backend is where the packet goes (LB_BACKEND_LOCAL: this host). LB_R_RESET_SENT:
+ * its node is dead, answer with a reset. Otherwise why it must be dropped.
+ */
+static __always_inline enum lb_reason lb_select(struct lb_env *env, const struct lb_pkt *pkt,
+						const struct lb_vip *vip, __u32 vip_id,
+						struct lb_choice *ret)
+{
+	struct lb_slot s;
+
+	ret->hash = lb_pkt_hash(env, pkt, vip->affinity);
+	ret->slot_index = vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots);
+	ret->slot = lb_env_slot(env, ret->slot_index);
+	ret->is_new = 0;
+	if (!ret->slot)
+		return LB_R_INTERNAL;
+	s = lb_slot_read(ret->slot);
+	if (lb_unlikely(lb_is_syn(pkt)))
+		return lb_select_new(env, pkt, vip, vip_id, s, ret);
+	if (lb_unlikely(s.prev || s.exc || (vip->flags & LB_VIP_F_TRACK)))
+		return lb_select_known(env, pkt, vip, vip_id, s, ret);
+	ret->backend = s.cur;
+	return LB_R_OK;
+}
+
+#endif
