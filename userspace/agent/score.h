@@ -12,30 +12,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What one scrape can tell of a node. */
-enum load_field {
-	LOAD_QUEUE,	 /* requests waiting */
-	LOAD_RUNNING,	 /* requests running */
-	LOAD_KV,	 /* KV cache in use, ratio */
-	LOAD_GPU_MEMORY, /* GPU memory in use, ratio */
-	LOAD_PROGRESS,	 /* a counter that grows while work is done */
-	LOAD_ABORTS,	 /* a counter of aborted requests */
-	LOAD_FIELD_N,
-};
-
-struct load_sample {
-	uint32_t present; /* bit 1 << enum load_field; clear: the page did not say */
-	double value[LOAD_FIELD_N];
-};
+#include "userspace/agent/metrics.h" /* struct load_sample, enum load_field: LOAD_GPU_MEM … */
 
 static inline bool load_has(const struct load_sample *sample, enum load_field field)
 {
-	return sample->present >> field & 1;
+	return sample->has & LOAD_HAS(field);
 }
 
 static inline void load_set(struct load_sample *sample, enum load_field field, double value)
 {
-	sample->present |= 1u << field;
+	sample->has |= LOAD_HAS(field);
 	sample->value[field] = value;
 }
 
