@@ -43,6 +43,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "userspace/agent/promtext.h"
+
 enum metric_format {
 	METRIC_FORMAT_NONE = 1, /* nothing to scrape: load is the flows counted here */
 	METRIC_FORMAT_PROM,
@@ -61,17 +63,18 @@ enum metric_status {
 	METRIC_OK = 1,
 	METRIC_UNUSED,	     /* no expression */
 	METRIC_ABSENT,	     /* nothing in the page matched */
-	METRIC_NOT_FINITE,   /* NaN or infinite */
-	METRIC_UNREADABLE,   /* a matching line or JSON value is not a number */
+	/* In this order of gravity: */
+	METRIC_NOT_FINITE, /* NaN or infinite */
 	METRIC_DIV_ZERO,
+	METRIC_UNREADABLE,   /* a matching line or JSON value is not a number */
 	METRIC_TOO_MANY,     /* more than METRIC_SERIES_MAX samples in arithmetic on many */
 	METRIC_OUT_OF_RANGE, /* a number, but not one this field can have (metrics.c) */
 };
 
 #define METRIC_EXPR_MAX_LEN   1024 /* bytes of text */
 #define METRIC_EXPR_MAX_DEPTH 16   /* of parentheses and functions */
-#define METRIC_EXPR_MAX_NODES 96
-#define METRIC_SERIES_MAX     4096 /* samples kept per selector; aggregates keep none */
+#define METRIC_EXPR_MAX_NODES 64
+#define METRIC_SERIES_MAX     1024 /* samples kept per selector; aggregates keep none */
 #define METRIC_SET_MAX	      16   /* expressions in a set */
 
 struct metric_error {
@@ -126,18 +129,11 @@ int metric_run_new(struct metric_set *set, struct metric_run **ret_run);
 void metric_run_free(struct metric_run **run);
 void metric_run_reset(struct metric_run *run);
 
-struct metric_label {
-	const char *name;
-	size_t name_len;
-	const char *value;
-	size_t value_len;
-};
-
 /* Whether any selector has this name: an id for the next calls, or -1. Prometheus text. */
 int metric_run_want(const struct metric_run *run, const char *name, size_t len);
 
 /* A sample of the name `id`. Returns 0 or -ENOMEM. */
-int metric_run_sample(struct metric_run *run, int id, const struct metric_label *labels,
+int metric_run_sample(struct metric_run *run, int id, const struct promtext_label *labels,
 		      size_t n_labels, double value);
 
 /* A line of the name `id` that could not be read: its labels are not known either. */
