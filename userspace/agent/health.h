@@ -63,7 +63,7 @@ enum health_result {
 	HEALTH_REFUSED,		/* connection refused, or closed by the node before any answer */
 	HEALTH_UNREACHABLE,	/* connect timed out, no route, host unreachable */
 	HEALTH_ANSWER_TIMEOUT,	/* accepted the connection, did not answer in time */
-	HEALTH_STATUS_LOADING,	/* answered 503 or 400 */
+	HEALTH_STATUS_LOADING,	/* answered 503 or 400, or says in its body that it is loading */
 	HEALTH_STATUS_BAD,	/* answered with another status that is not expected */
 	HEALTH_GARBAGE,		/* answered something that is no answer: not HTTP, TLS failed */
 	HEALTH_RESULT_N,
@@ -72,7 +72,8 @@ enum health_result {
 struct health_probe {
 	enum health_result result;
 	uint32_t http_status; /* 0: none */
-	double rtt_ms;	      /* of the probe, to its end */
+	double rtt_ms;	      /* of a probe that passed */
+	int64_t started_ms;
 };
 
 enum health_origin {
@@ -171,13 +172,19 @@ void health_settings_default(struct health_settings *ret);
 void health_init(struct health *h, const struct health_settings *s,
 		 const struct health_start *start, int64_t now_ms);
 
-/* A probe ended. Sets when the next one is due. */
+/*
+ * A probe ended. Sets when the next one is due: an interval after the start of this one, sooner
+ * after a refusal and while a pass is to be confirmed. A probe that failed for want of something
+ * on this host says nothing of the node: do not report it.
+ * pool may be NULL, here and below: outliers are not judged then.
+ */
 bool health_probe(struct health *h, const struct health_settings *s,
-		  const struct health_probe *probe, int64_t now_ms, struct health_change *ret);
+		  const struct health_probe *probe, const struct health_pool *pool, int64_t now_ms,
+		  struct health_change *ret);
 
 /*
  * A scrape brought a sample. weight: the node's capacity, thousandths (its queue is compared per
- * full backend). pool may be NULL: outliers are not judged then.
+ * full backend).
  */
 bool health_sample(struct health *h, const struct health_settings *s,
 		   const struct load_sample *sample, const struct health_pool *pool,
