@@ -28,7 +28,7 @@ static inline void load_set(struct load_sample *sample, enum load_field field, d
 struct score_settings {
 	int64_t stale_ms; /* an older sample is stale; > 0. DESIGN: max(3 scrapes, 2 s) */
 	double hot_ratio; /* of its slots running: hot. DESIGN: 0.9 */
-	uint32_t slots;	  /* requests the node runs at once; 0: learned */
+	uint32_t slots;	  /* requests the node runs at once; 0: as its page says, or learned */
 };
 
 /* One node's load. Start with score_init(); fields are private to score.c but for reading. */
@@ -38,6 +38,7 @@ struct score_node {
 	uint32_t inc_at_begin; /* what this host had added when it began */
 	double queue;	       /* of the sample; 0 if it did not say */
 	double running;	       /* likewise */
+	double given_slots;    /* that the sample told; 0: it did not */
 	double learned_slots;  /* the most it ran while some waited; 0: not learned yet */
 	double progress;       /* of the sample, to see a restart; < 0: none */
 	bool counted;	       /* the sample had queue or running */
@@ -86,10 +87,10 @@ void score_scrape_abandon(struct score_node *node);
 
 /*
  * ret_scores[0..n): the loads to publish, in the order of members. A stale sample becomes the
- * pool's median load per weight, times the node's own weight; if no sample is fresh, all are
- * SCORE_IGNORED with base 0.
+ * pool's median load per weight, times the node's own weight; if no sample of a member with weight
+ * is fresh, all are SCORE_IGNORED with base 0. scratch: room for n doubles.
  */
-void score_pool(const struct score_member *members, uint32_t n, int64_t now_ms,
+void score_pool(const struct score_member *members, uint32_t n, int64_t now_ms, double *scratch,
 		struct score *ret_scores);
 
 /* Exponentially weighted moving average that is right from the first value on. */
