@@ -51,6 +51,7 @@ DEFAULT_PREFIX = "sluice-"
 STATE_VERSION = 1
 NODES_MAX = 16
 LOCK_TIMEOUT_S = 60
+COMMAND_TIMEOUT_S = 30
 TERM_GRACE_S = 1.0
 CLONE_NEWNET = 0x40000000
 
@@ -277,13 +278,14 @@ class Plan:
 
 class _Signals:
     """
-    SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread, except inside hold(), where
-    they wait until the outermost hold() ends.
+    The first SIGINT, SIGTERM or SIGHUP raises Interrupted in the main thread; inside hold() it
+    waits until the outermost hold() ends. Later ones are ignored: we are on our way out already.
     """
 
     def __init__(self) -> None:
         self.depth = 0
         self.pending = 0
+        self.raised = False
         self.installed = False
 
     def install(self) -> None:
@@ -297,8 +299,13 @@ class _Signals:
     def _handle(self, signum, _frame) -> None:
         if self.depth:
             self.pending = signum
-            return
-        raise Interrupted(signum)
+        else:
+            self._raise(signum)
+
+    def _raise(self, signum) -> None:
+        if not self.raised:
+            self.raised = True
+            raise Interrupted(signum)
 
     @contextlib.contextmanager
     def hold(self):
@@ -312,7 +319,7 @@ class _Signals:
             self.depth -= 1
         if self.depth == 0 and self.pending:
             signum, self.pending = self.pending, 0
-            raise Interrupted(signum)
+            self._raise(signum)
 
 
 _signals = _Signals()
@@ -334,8 +341,8 @@ def _owner_alive(owner: dict | None) -> bool:
 
 
 def _check_prefix(prefix: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,30}", prefix) or prefix[0] == ".":
-        raise TestbedError(f"prefix {prefix!r}: accepted are 1 to 31 letters, digits, '_', '.', '-'")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,30}", prefix):
+        raise TestbedError(f"prefix {prefix!r}: accepted are 1 to 31 letters, digits, '_' and '-'")
     return prefix
 
 
@@ -440,6 +447,27 @@ def _setns_thread(ns_path: str, fn, args, kwargs):
     if ok:
         return value
     raise value
+
+
+def _command(argv: list[str], text_in: str | None = None, lock: Lock | None = None) -> str:
+    """
+    Run a command that changes or reads the kernel's state; what it printed. In a group of its own:
+    Ctrl-C is for us, and half of an `ip -batch` or a missed `ip netns del` helps nobody.
+    """
+    done = subprocess.run(
+        argv,
+        input=text_in or "",
+        text=True,
+        capture_output=True,
+        timeout=COMMAND_TIMEOUT_S,
+        process_group=0,
+        pass_fds=(lock.fd,) if lock else (),
+    )
+    if done.returncode:
+        raise TestbedError(
+            f"{shlex.join(argv)}: exit status {done.returncode}: {done.stderr.strip()}"
+        )
+    return done.stdout
 
 
 def _netns_path(ns: str) -> str:
@@ -551,7 +579,7 @@ def ensure_bpffs() -> None:
     with open("/proc/self/mounts", encoding="utf-8") as f:
         if any(line.split()[1:3] == [BPFFS, "bpf"] for line in f):
             return
-    subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], check=True)
+    _command(["mount", "-t", "bpf", "bpf", BPFFS])
 
 
 def _ensure_machine() -> None:
@@ -718,32 +746,41 @@ class Host:
         return enter(self.ns, [str(word) for word in argv])
 
     def popen(self, argv: list[str], name: str | None = None, **kwargs) -> Process:
-        """Start a program. It is ended when the testbed goes down. kwargs: as subprocess.Popen."""
+        """
+        Start a program. It is ended when the testbed goes down. kwargs: as subprocess.Popen.
+        It is born inside the namespace, so there is no moment when `down` would not find it.
+        """
         name = name or os.path.basename(str(argv[0]))
         log = self.testbed.log_path(f"{self.name}-{name}")
         kwargs.setdefault("stdin", subprocess.DEVNULL)
         with _signals.hold(), open(log, "ab") as out:
             kwargs.setdefault("stdout", out)
             kwargs.setdefault("stderr", out)
-            popen = subprocess.Popen(self.enter(argv), process_group=0, **kwargs)
+            popen = self.call(subprocess.Popen, [str(word) for word in argv], process_group=0,
+                              **kwargs)
             process = Process(self, popen, name, log)
             self.processes.append(process)
         return process
 
-    def run(self, argv: list[str], check: bool = True, timeout_s: float = 30, **kwargs):
+    def run(self, argv: list[str], check: bool = True, timeout_s: float = 30,
+            text_in: str | None = None, **kwargs) -> subprocess.CompletedProcess:
         """Run a program to its end; CompletedProcess with text. check: failure is an error."""
-        kwargs.setdefault("stdin", subprocess.DEVNULL if "input" not in kwargs else None)
-        if "input" in kwargs:
-            kwargs.pop("stdin")
-        argv = [str(a) for a in argv]
-        try:
-            done = subprocess.run(
-                self.enter(argv), capture_output=True, text=True, timeout=timeout_s, **kwargs
-            )
-        except subprocess.TimeoutExpired:
-            raise TestbedError(
-                f"{self.name}: {shlex.join(argv)}: no end in {timeout_s} s"
-            ) from None
+        argv = [str(word) for word in argv]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipes["stdin"] = subprocess.DEVNULL if text_in is None else subprocess.PIPE
+        with _signals.hold():
+            popen = self.call(subprocess.Popen, argv, process_group=0, **pipes, **kwargs)
+        with popen:
+            try:
+                out, err = popen.communicate(text_in, timeout_s)
+            except BaseException as e:
+                os.killpg(popen.pid, signal.SIGKILL)
+                if not isinstance(e, subprocess.TimeoutExpired):
+                    raise
+                raise TestbedError(
+                    f"{self.name}: {shlex.join(argv)}: no end in {timeout_s} s"
+                ) from None
+        done = subprocess.CompletedProcess(argv, popen.returncode, out, err)
         if check and done.returncode:
             said = (done.stderr or done.stdout).strip()
             raise TestbedError(
@@ -777,6 +814,30 @@ class Host:
             return json.loads(body) if body.strip() else None
         except ValueError:
             raise TestbedError(f"{self.name}: {url}: not JSON: {body[:200]!r}") from None
+
+    def attach_xdp(self, obj: str, program: str | None = None, mode: str = "native",
+                   dev: str | None = None, pin: bool = False) -> None:
+        """
+        Attach an XDP program from an object file under build/, in place of one that is there.
+        pin: its maps go to the directory self.pin_dir, where bpftool finds them.
+        """
+        argv = [os.path.join(BUILD, "xdpattach"), "--mode", mode, "--replace"]
+        argv += ["--program", program] if program else []
+        argv += ["--pin", self.pin_dir] if pin else []
+        self.run([*argv, os.path.join(BUILD, obj), dev or self.dev])
+
+    def detach_xdp(self, mode: str = "native", dev: str | None = None) -> None:
+        self.run([os.path.join(BUILD, "xdpattach"), "--mode", mode, "--detach", dev or self.dev])
+
+    def attach_decap(self, mode: str = "native") -> None:
+        """Have outer headers (ipip, gue) taken off on every leg: bpf/decap.bpf.c."""
+        for leg in self.plan.legs:
+            self.attach_xdp("decap.bpf.o", mode=mode, dev=leg.dev)
+
+    @property
+    def pin_dir(self) -> str:
+        """A directory under /sys/fs/bpf for this host; it goes with the testbed."""
+        return os.path.join(self.testbed.pin_dir, self.name)
 
     def plug(self, connected: bool, segment: str | None = None) -> None:
         """Pull or plug the cable: the switch side of the leg goes down or up."""
@@ -898,11 +959,12 @@ class Testbed:
         self.plan = Plan(self.topology)
         self.prefix = _check_prefix(prefix or f"sl{secrets.token_hex(3)}-")
         self.own_log_dir = log_dir is None
-        self.log_dir = log_dir or os.path.join(BUILD, "testbed", self.prefix.rstrip("-"))
+        self.log_dir = log_dir or os.path.join(BUILD, "testbed", self.prefix)
         self.keep = keep
         self.hosts = {plan.name: Host(self, plan) for plan in self.plan.hosts}
         self.fabric = f"{self.prefix}fabric"
-        self.pin_dir = os.path.join(BPFFS, f"sluice-testbed-{self.prefix.rstrip('-')}")
+        self.pin_dir = os.path.join(BPFFS, f"sluice-testbed-{self.prefix}")
+        self.run_dir = os.path.join(STATE_DIR, self.prefix)
         self._state: dict | None = None
         self._guard: subprocess.Popen | None = None
         self._log_names: dict[str, int] = {}
@@ -963,8 +1025,9 @@ class Testbed:
                 if read_state(self.prefix):
                     raise TestbedError(f"testbed {self.prefix} exists; `testbed down --prefix "
                                        f"{self.prefix}` removes it, another --prefix stands beside")
-                os.makedirs(self.log_dir, exist_ok=True)
                 self._record("creating")
+                os.makedirs(self.log_dir, exist_ok=True)
+                os.makedirs(self.run_dir, mode=0o700)
                 self._build(lock)
                 self._record("up")
         except BaseException:
@@ -982,19 +1045,10 @@ class Testbed:
             "topology": dataclasses.asdict(self.topology),
             "namespaces": [self.fabric] + [h.ns for h in self.hosts.values()],
             "pins": [self.pin_dir],
+            "run_dir": self.run_dir,
             "log_dir": self.log_dir,
         }
         _write_state(self._state)
-
-    def add_pin(self, path: str) -> str:
-        """Have a file or directory under /sys/fs/bpf removed when the testbed goes down."""
-        if not os.path.realpath(path).startswith(BPFFS + "/"):
-            raise TestbedError(f"{path} is not under {BPFFS}")
-        with _signals.hold():
-            if path not in self._state["pins"]:
-                self._state["pins"].append(path)
-                _write_state(self._state)
-        return path
 
     def _start_guard(self) -> None:
         """The guard takes the testbed down when our end of its pipe closes without a word."""
@@ -1019,45 +1073,34 @@ class Testbed:
             pass
         guard.wait()
 
-    def _setup(self, argv: list[str], lock: Lock, batch: list[str] | None = None) -> None:
-        text = "".join(line + "\n" for line in batch) if batch is not None else None
-        done = subprocess.run(
-            argv, input=text, text=True, capture_output=True, pass_fds=(lock.fd,), timeout=30
-        )
-        if done.returncode:
-            raise TestbedError(f"{shlex.join(argv)}: {done.stderr.strip()}")
+    def _batch(self, ns: str, lines: list[str], lock: Lock) -> None:
+        _command(enter(ns, ["ip", "-batch", "-"]), "".join(line + "\n" for line in lines), lock)
 
     def _build(self, lock: Lock) -> None:
         names = self._state["namespaces"]
-        self._setup(["ip", "-batch", "-"], lock, [f"netns add {name}" for name in names])
+        _command(["ip", "-batch", "-"], "".join(f"netns add {name}\n" for name in names), lock)
         _setns_thread(_netns_path(self.fabric), _write_sysctls, (_fabric_sysctls(),), {})
         for host in self.hosts.values():
             host.sysctl(_host_sysctls(host.plan))
         os.makedirs(self.pin_dir, mode=0o700)
         pass_program = os.path.join(self.pin_dir, "pass")
         _pin_pass_program(pass_program)
-        self._setup(enter(self.fabric, ["ip", "-batch", "-"]), lock,
-                    _fabric_batch(self.plan, self.prefix, pass_program))
+        self._batch(self.fabric, _fabric_batch(self.plan, self.prefix, pass_program), lock)
         for host in self.hosts.values():
-            self._setup(host.enter(["ip", "-batch", "-"]), lock,
-                        _host_batch(self.plan, host.plan))
+            self._batch(host.ns, _host_batch(self.plan, host.plan), lock)
         self._set_offloads(lock)
 
     def _set_offloads(self, lock: Lock) -> None:
         """Finished checksums on every cable; no switch that glues segments together."""
         for host in self.hosts.values():
             for leg in host.plan.legs:
-                self._setup(host.enter(["ethtool", "-K", leg.dev, "tx", "off"]), lock)
-                self._setup(enter(self.fabric, ["ethtool", "-K", leg.port, "tx", "off",
-                                                "gro", "off"]), lock)
+                _command(host.enter(["ethtool", "-K", leg.dev, "tx", "off"]), lock=lock)
+                words = ["ethtool", "-K", leg.port, "tx", "off", "gro", "off"]
+                _command(enter(self.fabric, words), lock=lock)
 
     def fabric_ip(self, *words: str) -> str:
         """`ip WORDS` among the switches."""
-        argv = enter(self.fabric, ["ip", *words])
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
-        if done.returncode:
-            raise TestbedError(f"{shlex.join(argv)}: {done.stderr.strip()}")
-        return done.stdout
+        return _command(enter(self.fabric, ["ip", *words]))
 
     # -- down
 
@@ -1130,6 +1173,8 @@ def _remove_recorded(state: dict) -> None:
         dispatchers = [path for ns in fds for path in _dispatcher_pins(ns)]
         for path in [*state["pins"], *dispatchers]:
             _remove_pin(path)
+        if os.path.dirname(state["run_dir"]) == STATE_DIR:
+            shutil.rmtree(state["run_dir"], ignore_errors=True)
         present = [ns for ns in state["namespaces"] if os.path.lexists(_netns_path(ns))]
         for ns in present:
             _delete_netns(ns)
@@ -1140,9 +1185,11 @@ def _remove_recorded(state: dict) -> None:
 
 
 def _delete_netns(ns: str) -> None:
-    done = subprocess.run(["ip", "netns", "del", ns], capture_output=True, text=True, timeout=10)
-    if done.returncode and os.path.lexists(_netns_path(ns)):
-        raise TestbedError(f"ip netns del {ns}: {done.stderr.strip()}")
+    try:
+        _command(["ip", "netns", "del", ns])
+    except TestbedError:
+        if os.path.lexists(_netns_path(ns)):
+            raise
 
 
 def _dispatcher_pins(ns: str) -> list[str]:
@@ -1154,9 +1201,8 @@ def _dispatcher_pins(ns: str) -> list[str]:
         return []
     if not pins:
         return []
-    done = subprocess.run(enter(ns, ["ip", "-j", "link"]), capture_output=True, text=True)
     found = []
-    for link in json.loads(done.stdout or "[]"):
+    for link in json.loads(_command(enter(ns, ["ip", "-j", "link"])) or "[]"):
         prog = (link.get("xdp") or {}).get("prog", {}).get("id")
         name = f"dispatch-{link['ifindex']}-{prog}"
         if name in pins:
@@ -1201,6 +1247,7 @@ def _guard(prefix: str, owner_pid: str) -> int:
 
 def run_main(fn, *args) -> int:
     """Call fn and turn how it ended into an exit status; dies of the signal that ended it."""
+    _signals.install()
     try:
         return fn(*args) or 0
     except TestbedError as e:

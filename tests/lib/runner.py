@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Runs the namespace tests: every @case function of the files given, by default tests/netns/test_*.py.
+One line per test and, at the end, "N passed, N failed[, N skipped]". The exit status is 0 only if
+nothing failed. Each test runs in a process of its own, which is ended when its time is over; what
+it built goes away in any case. Logs of the last run are in build/netns/TEST/.
+"""
+from __future__ import annotations
+
+import argparse
+import ctypes
+import glob
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", ".."))
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)
+
+from tests.lib import BUILD  # noqa: E402
+from tests.lib.case import Context, Skip  # noqa: E402
+from sluice_testbed import Interrupted, run_main  # noqa: E402
+
+EXIT_FAILED = 1
+EXIT_SKIPPED = 77
+TERM_GRACE_S = 10
+PR_SET_PDEATHSIG = 1
+
+
+def load_cases(path: str) -> list[tuple[str, object]]:
+    """(function name, function) of a file, in the order in which they are defined."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(f"netns_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [(n, fn) for n, fn in vars(module).items() if hasattr(fn, "case")]
+
+
+def test_files() -> list[str]:
+    return sorted(glob.glob(os.path.join(ROOT, "tests", "netns", "test_*.py")))
+
+
+# --------------------------------------------------------------------------------------------------
+# In the process of one test
+
+
+def end_with_parent() -> None:
+    """Get SIGTERM, which cleans up, when the runner is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run_one(path: str, name: str, log_dir: str, keep: bool) -> int:
+    """Run one test here. What is to be shown goes to standard output."""
+    end_with_parent()
+    fn = dict(load_cases(path))[name]
+    context = Context(log_dir)
+    status = 0
+    try:
+        fn(context)
+    except Skip as e:
+        print(e)
+        status = EXIT_SKIPPED
+    except Interrupted as e:
+        print(f"ended after {fn.case.timeout_s:g} s, or from outside ({e})")
+        report_failure(context)
+        status = EXIT_FAILED
+    except BaseException as e:  # every kind of failure ends in the report
+        report_failure(context, e)
+        status = EXIT_FAILED
+    keep = keep and status == EXIT_FAILED
+    context.close(keep)
+    if keep:
+        for testbed in context.testbeds:
+            command = f"tools/testbed/testbed exec --prefix {testbed.prefix} ingress bash"
+            print(f"kept: {command}\n      tools/testbed/testbed down --prefix {testbed.prefix}")
+    return status
+
+
+def report_failure(context: Context, error: BaseException | None = None) -> None:
+    try:
+        if error:
+            lines = traceback.format_exception(error)
+            print("".join(lines).rstrip())
+        else:
+            print(traceback.format_exc().rstrip())
+        print(context.last_words())
+    except Interrupted:
+        print("(interrupted while reporting)")
+    sys.stdout.flush()
+
+
+# --------------------------------------------------------------------------------------------------
+# In the process that runs all of them
+
+
+class Runner:
+    def __init__(self, keep: bool, time_factor: float):
+        self.keep = keep
+        self.time_factor = time_factor
+        self.counts = {"ok": 0, "FAIL": 0, "skip": 0}
+        self.child: subprocess.Popen | None = None
+        self.interrupted = 0
+
+    def on_signal(self, signum, _frame) -> None:
+        """Hand the signal to the test, which cleans up; the run ends after it."""
+        self.interrupted = signum
+        if self.child:
+            self.child.send_signal(signum)
+
+    def run(self, path: str, name: str, fn) -> None:
+        label = f"{os.path.splitext(os.path.basename(path))[0]}.{name}"
+        log_dir = os.path.join(BUILD, "netns", label)
+        shutil.rmtree(log_dir, ignore_errors=True)
+        os.makedirs(log_dir)
+        began = time.monotonic()
+        output_path = os.path.join(log_dir, "output.log")
+        with open(output_path, "wb") as output:
+            status = self._run_child(path, name, log_dir, output, fn.case.timeout_s)
+        with open(output_path, encoding="utf-8", errors="replace") as f:
+            said = f.read().strip()
+        self._report(fn.case.sentence, status, said, time.monotonic() - began, output_path)
+
+    def _run_child(self, path: str, name: str, log_dir: str, output, timeout_s: float) -> int:
+        argv = [sys.executable, os.path.realpath(__file__), "--child", path, name, log_dir]
+        argv += ["--keep"] if self.keep else []
+        child = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
+                                 stdin=subprocess.DEVNULL, process_group=0)
+        self.child = child
+        if self.interrupted:
+            child.send_signal(self.interrupted)
+        try:
+            return child.wait(timeout_s * self.time_factor)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(TERM_GRACE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        finally:
+            self.child = None
+        return EXIT_FAILED
+
+    def _report(self, sentence: str, status: int, said: str, took_s: float, path: str) -> None:
+        if status == EXIT_SKIPPED:
+            self.counts["skip"] += 1
+            print(f"skip {sentence}: {said.splitlines()[-1] if said else ''}", flush=True)
+        elif status == 0:
+            self.counts["ok"] += 1
+            print(f"ok   {sentence} ({took_s:.1f} s)", flush=True)
+        else:
+            self.counts["FAIL"] += 1
+            print(f"FAIL {sentence} ({took_s:.1f} s)")
+            died = f"ended by {signal.Signals(-status).name}\n" if status < 0 else ""
+            text = f"{died}{said}\nall of it: {os.path.relpath(path, ROOT)}"
+            print("     | " + text.replace("\n", "\n     | "), flush=True)
+
+    def summary(self) -> str:
+        text = f"{self.counts['ok']} passed, {self.counts['FAIL']} failed"
+        return text + (f", {self.counts['skip']} skipped" if self.counts["skip"] else "")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--only", metavar="REGEX", help="tests whose sentence or name matches")
+    parser.add_argument("--keep", action="store_true",
+                        help="stop at the first failure and leave its testbed up")
+    parser.add_argument("--list", action="store_true", help="print the names and sentences")
+    parser.add_argument("--time-factor", type=float, default=1.0, metavar="X",
+                        help="multiply the time limits (slow machines, sanitizers)")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    args = _parser().parse_args(argv)
+    if args.child:
+        return run_main(run_one, *args.child, args.keep)
+    wanted = re.compile(args.only or "", re.IGNORECASE)
+    cases = [
+        (os.path.realpath(path), name, fn)
+        for path in args.files or test_files()
+        for name, fn in load_cases(path)
+        if wanted.search(fn.case.sentence) or wanted.search(name)
+    ]
+    if args.list:
+        for path, name, fn in cases:
+            print(f"{os.path.basename(path)}:{name}: {fn.case.sentence}")
+        return 0
+    if os.geteuid() != 0:
+        print("the namespace tests need root", file=sys.stderr)
+        return 1
+    runner = Runner(args.keep, args.time_factor)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, runner.on_signal)
+    for path, name, fn in cases:
+        runner.run(path, name, fn)
+        if runner.interrupted or (args.keep and runner.counts["FAIL"]):
+            break
+    print(runner.summary())
+    if runner.interrupted:
+        return 128 + runner.interrupted
+    return 1 if runner.counts["FAIL"] or not sum(runner.counts.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
