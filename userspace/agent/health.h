@@ -64,6 +64,8 @@ enum health_result {
 	HEALTH_UNREACHABLE,	/* connect timed out, no route, host unreachable */
 	HEALTH_ANSWER_TIMEOUT,	/* accepted the connection, did not answer in time */
 	HEALTH_STATUS_LOADING,	/* answered 503 or 400, or says in its body that it is loading */
+	HEALTH_STATUS_DRAINING, /* answered that it wants no new work: "draining by itself" (its live
+				   flows are kept, unlike after failures); ends with the next pass */
 	HEALTH_STATUS_BAD,	/* answered with another status that is not expected */
 	HEALTH_GARBAGE,		/* answered something that is no answer: not HTTP, TLS failed */
 	HEALTH_RESULT_N,
