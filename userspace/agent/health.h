@@ -76,6 +76,8 @@ struct health_probe {
 	uint32_t http_status; /* 0: none */
 	double rtt_ms;	      /* of a probe that passed */
 	int64_t started_ms;
+	const char *detail; /* what came back, in words ("503 Loading model"), for the cause of a
+			       change; NULL or "": none. Read during the call only */
 };
 
 enum health_origin {
