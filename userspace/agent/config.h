@@ -176,7 +176,8 @@ struct config_node {
 	const struct config_check *check;
 	const struct config_load *load;
 	const struct config_thresholds *thresholds;
-	uint32_t line; /* in the file; 0: from discovery */
+	const struct config_settings *settings; /* those four as written, for config_diff */
+	uint32_t line;                          /* in the file; 0: from discovery */
 };
 
 struct config_dns {
@@ -221,6 +222,7 @@ struct config_pool {
 	const struct config_check *check;
 	const struct config_load *load;
 	const struct config_thresholds *thresholds;
+	const struct config_settings *settings;
 	struct config_node *nodes; /* of the file; may be none if there is discovery */
 	uint32_t n_nodes;
 	uint32_t line;
@@ -253,6 +255,14 @@ struct config_vip {
 	bool ping;     /* answer ICMP echo for the address */
 	struct config_fallback fallback;
 	uint32_t line;
+};
+
+/* A file that the configuration names: certificates, tokens, bodies, lists of nodes. */
+struct config_file {
+	const char *path;
+	const char *key; /* "pools[0].check.ca_file" */
+	uint32_t line;
+	uint32_t column;
 };
 
 /* Sizes of maps and rates of the packet path. */
@@ -308,7 +318,10 @@ struct config {
 	uint32_t n_pools;
 	struct config_vip *vips;
 	uint32_t n_vips;
-	struct config_arena *arena; /* owns everything above */
+	struct config_file *files; /* every file that is named, in no particular order */
+	uint32_t n_files;
+	struct config_settings *settings; /* owner of all preset specs */
+	struct arena *arena;              /* owner of all the rest */
 };
 
 struct config_error {
@@ -335,6 +348,12 @@ int config_load(const char *path, struct config **ret, struct config_errors *err
 /* The same from len bytes at buf, which need no NUL; name stands for the file in messages. */
 int config_load_buffer(const char *name, const char *buf, size_t len, struct config **ret,
 		       struct config_errors *errs);
+
+/*
+ * Whether the files it names can be read, for a checker: they may come and go later. Returns 0, or
+ * -ENOENT with an error in errs for each that cannot.
+ */
+int config_check_files(const struct config *cfg, struct config_errors *errs);
 
 /* Accepts NULL and a NULL inside; clears. */
 void config_free(struct config **cfg);
