@@ -19,7 +19,7 @@
 
 #include "userspace/agent/config.h"
 
-#define ATTACH_PIN_DIR	   "/sys/fs/bpf/sluice"
+#define ATTACH_PIN_DIR     "/sys/fs/bpf/sluice"
 #define ATTACH_PROGRAM_PIN "sluice_balancer"
 #define ATTACH_ERROR_MAX   512
 
@@ -32,12 +32,12 @@ struct attach_error {
 struct attach_settings {
 	const char *pin_dir;
 	uint32_t n_pools;   /* 1 … LB_POOLS_MAX */
-	uint32_t flows;	    /* entries of the flow table */
+	uint32_t flows;     /* entries of the flow table */
 	uint32_t half_open; /* entries of the half-open table */
 };
 
 enum attach_start {
-	ATTACH_START_NEW = 1,	  /* maps were made */
+	ATTACH_START_NEW = 1,     /* maps were made */
 	ATTACH_START_REBUILT = 2, /* maps were made after removing a half-made set */
 	ATTACH_START_ADOPTED = 3, /* maps of an earlier agent are in use */
 };
@@ -57,12 +57,12 @@ enum attach_start attach_start(const struct attach *a);
 void attach_close(struct attach **a);
 
 enum attach_how {
-	ATTACH_HOW_ALONE = 1,	   /* the kernel cannot run libxdp's dispatcher */
+	ATTACH_HOW_ALONE = 1,      /* the kernel cannot run libxdp's dispatcher */
 	ATTACH_HOW_DISPATCHER = 2, /* in libxdp's chain, with others if there are any */
 };
 
 enum attach_change {
-	ATTACH_CHANGE_NONE = 1,	    /* this very program was attached already */
+	ATTACH_CHANGE_NONE = 1,     /* this very program was attached already */
 	ATTACH_CHANGE_ATTACHED = 2, /* it was not attached before */
 	ATTACH_CHANGE_SWAPPED = 3,  /* a program of another build was replaced in one step */
 };

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GRACE_MIN_MS	  100
+#define GRACE_MIN_MS      100
 #define GRACE_FALLBACK_MS 2000
 
 struct grace;

@@ -29,13 +29,13 @@ enum nexthop_state {
 
 struct nexthop_result {
 	enum nexthop_state state;
-	uint32_t ifindex;	/* from NO_LINK on */
-	uint8_t dmac[6];	/* READY */
-	uint8_t smac[6];	/* from NO_MAC on */
-	bool on_link;		/* no gateway between */
+	uint32_t ifindex;       /* from NO_LINK on */
+	uint8_t dmac[6];        /* READY */
+	uint8_t smac[6];        /* from NO_MAC on */
+	bool on_link;           /* no gateway between */
 	struct address gateway; /* family 0: none; may be of the other family */
-	struct address src;	/* preferred source; from NO_LINK on, family 0: none */
-	uint32_t mtu;		/* of the path, bytes of IP packet; from NO_MAC on */
+	struct address src;     /* preferred source; from NO_LINK on, family 0: none */
+	uint32_t mtu;           /* of the path, bytes of IP packet; from NO_MAC on */
 };
 
 struct nexthop_table;

@@ -134,8 +134,10 @@ struct publish_node_info {
 };
 void publish_backend_info(struct publish *p, uint16_t id, const struct publish_node_info *info);
 
-/* Free the id: dead, its generation raised, cleared from prev of every slot. -EBUSY if a slot has it
- * as cur or alt, or a turn or member list names it: publish those without it first. */
+/*
+ * Free the id. Set it dead and publish slots, turns and members without it first: -EBUSY if a slot
+ * or a list still names it.
+ */
 int publish_backend_release(struct publish *p, uint16_t id);
 
 /* --- slots ------------------------------------------------------------------------------------ */

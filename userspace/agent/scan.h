@@ -5,7 +5,8 @@
  * A pass goes: raise the epoch; let every packet that still has the old one finish (grace.h); read
  * "half_open", then "flows", and mark the slots that entries keep up; compare-and-swap `exc` from
  * an old epoch to 0 in slots without a mark. In this order, because a flow moves from half_open to
- * flows and storing it there stores the new epoch as well: whatever the pass did not see carries it.
+ * flows and storing it there stores the new epoch as well: whatever the pass did not see carries
+ * it.
  *
  * Everything is done in bounded steps on the caller's thread.
  */
@@ -18,24 +19,24 @@
 #include "userspace/agent/tables.h"
 
 #define SCAN_INTERVAL_MS 10000 /* from the end of a pass to the start of the next */
-#define SCAN_CLOSING_MS	 60000 /* an entry lives so long after a FIN */
-#define SCAN_CLOSED_MS	 10000 /* … after a RST */
-#define SCAN_BUDGET	 4096  /* entries or slots of one step: about a millisecond */
+#define SCAN_CLOSING_MS  60000 /* an entry lives so long after a FIN */
+#define SCAN_CLOSED_MS   10000 /* … after a RST */
+#define SCAN_BUDGET      4096  /* entries or slots of one step: about a millisecond */
 
 struct scan;
 
 struct scan_stats {
-	uint64_t passes;       /* complete ones */
-	uint64_t started_ms;   /* of the last complete pass */
+	uint64_t passes;     /* complete ones */
+	uint64_t started_ms; /* of the last complete pass */
 	uint64_t finished_ms;
-	uint32_t flows;	       /* entries left in "flows" by the last complete pass */
-	uint32_t half_open;    /* entries seen in "half_open" by it */
-	uint32_t slots_exc;    /* slots with exceptions after it */
-	uint64_t expired;      /* from here on: totals since scan_new() */
-	uint64_t closed;       /* FIN or RST, and their time over */
-	uint64_t voided;       /* backend died or was replaced, or the VIP is gone */
-	uint64_t revived;      /* a packet came between reading and removing: put back */
-	uint64_t lost;	       /* could not be put back */
+	uint32_t flows;     /* entries left in "flows" by the last complete pass */
+	uint32_t half_open; /* entries seen in "half_open" by it */
+	uint32_t slots_exc; /* slots with exceptions after it */
+	uint64_t expired;   /* from here on: totals since scan_new() */
+	uint64_t closed;    /* FIN or RST, and their time over */
+	uint64_t voided;    /* backend died or was replaced, or the VIP is gone */
+	uint64_t revived;   /* a packet came between reading and removing: put back */
+	uint64_t lost;      /* could not be put back */
 	uint64_t exc_cleared;
 };
 

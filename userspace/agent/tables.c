@@ -250,8 +250,8 @@ void tables_close(struct tables *t)
 	tables_init(t);
 }
 
-static void sum_counts(const struct lb_count *counts, uint32_t n_cpus, uint32_t region,
-		       uint32_t id, struct lb_count *ret_count)
+static void sum_counts(const struct lb_count *counts, uint32_t n_cpus, uint32_t region, uint32_t id,
+		       struct lb_count *ret_count)
 {
 	struct lb_count sum = {0};
 

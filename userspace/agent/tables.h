@@ -24,24 +24,24 @@
 
 struct tables {
 	struct lb_control *control;
-	struct lb_vip_cell *vip_index;	      /* [LB_VIP_BUCKETS] */
-	struct lb_vip *vips;		      /* [LB_VIPS_MAX] */
-	struct lb_vip_info *vip_info;	      /* [LB_VIPS_MAX] */
-	struct lb_pool *pools;		      /* [LB_POOLS_MAX] */
-	struct lb_pool_info *pool_info;	      /* [LB_POOLS_MAX] */
-	struct lb_turns *turns;		      /* [2 * LB_POOLS_MAX] */
-	struct lb_members *members;	      /* [2 * LB_POOLS_MAX] */
-	struct lb_slot *slots;		      /* [n_pools * LB_SLOTS_MAX] */
-	struct lb_backend *backends;	      /* [LB_BACKENDS_MAX] */
+	struct lb_vip_cell *vip_index;        /* [LB_VIP_BUCKETS] */
+	struct lb_vip *vips;                  /* [LB_VIPS_MAX] */
+	struct lb_vip_info *vip_info;         /* [LB_VIPS_MAX] */
+	struct lb_pool *pools;                /* [LB_POOLS_MAX] */
+	struct lb_pool_info *pool_info;       /* [LB_POOLS_MAX] */
+	struct lb_turns *turns;               /* [2 * LB_POOLS_MAX] */
+	struct lb_members *members;           /* [2 * LB_POOLS_MAX] */
+	struct lb_slot *slots;                /* [n_pools * LB_SLOTS_MAX] */
+	struct lb_backend *backends;          /* [LB_BACKENDS_MAX] */
 	struct lb_backend_info *backend_info; /* [LB_BACKENDS_MAX] */
-	struct lb_load *loads;		      /* [LB_BACKENDS_MAX] */
-	struct lb_count *vip_stats;	      /* [n_cpus * LB_VIPS_MAX] */
-	struct lb_count *backend_stats;	      /* [n_cpus * LB_BACKENDS_MAX] */
-	uint64_t *reasons;		      /* [n_cpus * LB_REASONS_MAX] */
-	struct lb_limit *limits;	      /* [n_cpus] */
-	int flows_fd;			      /* -1: none */
-	int half_open_fd;		      /* -1: none */
-	uint32_t n_pools;		      /* pools that "slots" has room for */
+	struct lb_load *loads;                /* [LB_BACKENDS_MAX] */
+	struct lb_count *vip_stats;           /* [n_cpus * LB_VIPS_MAX] */
+	struct lb_count *backend_stats;       /* [n_cpus * LB_BACKENDS_MAX] */
+	uint64_t *reasons;                    /* [n_cpus * LB_REASONS_MAX] */
+	struct lb_limit *limits;              /* [n_cpus] */
+	int flows_fd;                         /* -1: none */
+	int half_open_fd;                     /* -1: none */
+	uint32_t n_pools;                     /* pools that "slots" has room for */
 	uint32_t n_cpus;
 	uint32_t flows_max; /* entries that "flows" has room for; 0 without it */
 	uint32_t half_open_max;

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the parts of publish share: the agent's own memory beside the maps. */
+#ifndef SLUICE_AGENT_PUBLISH_PRIV_H
+#define SLUICE_AGENT_PUBLISH_PRIV_H
+
+#include "userspace/agent/publish.h"
+
+#define PUBLISH_KEYS 4096 /* chains of the backend names; a power of two */
+
+/* Times of slots: 32 bits in units of 64 ms reach for eight years. */
+#define PUBLISH_SINCE_MS 64
+
+struct publish {
+	struct tables *t;
+	publish_grace_fn grace;
+	void *userdata;
+	uint64_t start_ms; /* times below are relative to it */
+
+	uint32_t *since[LB_POOLS_MAX]; /* [n_slots]: when a slot entered its transition */
+	uint32_t in_transition[LB_POOLS_MAX];
+	uint32_t sweep_pool; /* where publish_end_transitions() goes on */
+	uint32_t sweep_slot;
+
+	uint32_t refs[LB_BACKENDS_MAX]; /* places in slots that name the backend */
+	uint16_t key_head[PUBLISH_KEYS];
+	uint16_t key_next[LB_BACKENDS_MAX];
+	uint16_t next_backend; /* where the search for a free id starts */
+	uint32_t next_vip;
+};
+
+typedef uint64_t __attribute__((may_alias)) publish_word;
+
+static inline uint64_t publish_read(const void *word)
+{
+	return __atomic_load_n((const publish_word *)word, __ATOMIC_ACQUIRE);
+}
+
+/* Store if it differs, so that an unchanged cache line stays shared by the readers. */
+static inline bool publish_write(void *word, uint64_t value)
+{
+	if (publish_read(word) == value)
+		return false;
+	__atomic_store_n((publish_word *)word, value, __ATOMIC_RELEASE);
+	return true;
+}
+
+static inline bool publish_swap(void *word, uint64_t *expected, uint64_t value)
+{
+	return __atomic_compare_exchange_n((publish_word *)word, expected, value, false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* publish_slots.c: memory for the pool's times; counts what the slots hold. 0 or -ENOMEM. */
+int publish_slots_adopt(struct publish *p, uint32_t pool, uint64_t now_ms);
+void publish_slots_clear(struct publish *p, uint32_t pool);
+
+/* publish_index.c: cells left by an agent that died in the middle of a change. */
+void publish_index_adopt(struct publish *p);
+
+/* publish_turns.c */
+bool publish_lists_name(const struct publish *p, uint32_t pool, uint16_t backend);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Slots: (cur, alt) wanted -> the words that differ, by compare-and-swap (DESIGN section 2). */
+#include "userspace/agent/publish_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+union slot_word {
+	struct lb_slot s;
+	uint64_t word;
+};
+
+/* Later by up to a unit: a transition never ends too early. */
+static uint32_t time_of(const struct publish *p, uint64_t now_ms)
+{
+	return (now_ms - p->start_ms) / PUBLISH_SINCE_MS + 1;
+}
+
+/* Its flows can still be served: known to be alive, or this host. */
+static bool usable(const struct publish *p, uint16_t id)
+{
+	return id != LB_BACKEND_NONE && publish_backend_is_alive(p, id);
+}
+
+static struct lb_slot *slots_of(const struct publish *p, uint32_t pool)
+{
+	return p->t->slots + (size_t)pool * LB_SLOTS_MAX;
+}
+
+static void count_ref(struct publish *p, uint16_t id, int n)
+{
+	if (id != LB_BACKEND_NONE && id < LB_BACKENDS_MAX)
+		p->refs[id] += n;
+}
+
+static void count_refs(struct publish *p, struct lb_slot s, int n)
+{
+	count_ref(p, s.cur, n);
+	count_ref(p, s.alt, n);
+	count_ref(p, s.prev, n);
+}
+
+/* A slot's next word. Pure but for who is alive. */
+static struct lb_slot next_slot(const struct publish *p, struct lb_slot old, uint16_t cur,
+				uint16_t alt)
+{
+	struct lb_slot s = {
+		.cur = cur,
+		.alt = alt == cur ? LB_BACKEND_NONE : alt,
+		.prev = usable(p, old.prev) ? old.prev : LB_BACKEND_NONE,
+		.exc = old.exc,
+	};
+
+	if (old.cur == cur)
+		return s;
+	if (!s.prev && usable(p, old.cur))
+		s.prev = old.cur;
+	if (s.prev == cur)
+		s.prev = LB_BACKEND_NONE;
+	return s;
+}
+
+static void note_change(struct publish *p, uint32_t pool, uint32_t i, struct lb_slot old,
+			struct lb_slot new, uint64_t now_ms)
+{
+	count_refs(p, old, -1);
+	count_refs(p, new, 1);
+	if (old.prev == new.prev)
+		return;
+	if (!old.prev)
+		p->in_transition[pool]++;
+	if (!new.prev)
+		p->in_transition[pool]--;
+	else
+		p->since[pool][i] = time_of(p, now_ms);
+}
+
+int publish_slots(struct publish *p, uint32_t pool, uint32_t n_slots, const uint16_t *cur,
+		  const uint16_t *alt, uint64_t now_ms, uint32_t *ret_written)
+{
+	struct lb_slot *slots = slots_of(p, pool);
+	uint32_t written = 0;
+
+	assert(pool < p->t->n_pools);
+	if (!p->since[pool] || n_slots != p->t->pool_info[pool].n_slots)
+		return -EINVAL;
+	for (uint32_t i = 0; i < n_slots; i++) {
+		union slot_word old = {.word = publish_read(&slots[i])}, new;
+
+		/* the packet path may store exc in between: try again with the new one */
+		do {
+			new.s = next_slot(p, old.s, cur[i], alt ? alt[i] : LB_BACKEND_NONE);
+		} while (new.word != old.word && !publish_swap(&slots[i], &old.word, new.word));
+		if (new.word == old.word)
+			continue;
+		note_change(p, pool, i, old.s, new.s, now_ms);
+		written++;
+	}
+	*ret_written = written;
+	return 0;
+}
+
+/* Flows of the slot without an entry belong to cur from now on. */
+static void end_transition(struct publish *p, uint32_t pool, uint32_t i, struct lb_slot *slot)
+{
+	union slot_word old = {.word = publish_read(slot)}, new;
+
+	do {
+		new = old;
+		new.s.prev = LB_BACKEND_NONE;
+	} while (!publish_swap(slot, &old.word, new.word));
+	note_change(p, pool, i, old.s, new.s, 0);
+}
+
+/* Slots [from, to) of one pool. */
+static uint32_t end_in_pool(struct publish *p, uint32_t pool, uint32_t from, uint32_t to,
+			    uint32_t started_before)
+{
+	struct lb_slot *slots = slots_of(p, pool);
+	uint32_t ended = 0;
+
+	for (uint32_t i = from; i < to; i++) {
+		if (!slots[i].prev || p->since[pool][i] > started_before)
+			continue;
+		end_transition(p, pool, i, &slots[i]);
+		ended++;
+	}
+	return ended;
+}
+
+uint32_t publish_end_transitions(struct publish *p, uint64_t flow_idle_ms, uint64_t now_ms,
+				 uint32_t budget)
+{
+	uint32_t ended = 0, before;
+
+	if (now_ms - p->start_ms < flow_idle_ms)
+		return 0;
+	before = (now_ms - p->start_ms - flow_idle_ms) / PUBLISH_SINCE_MS;
+	/* once around at the most: budget may exceed what there is */
+	for (uint32_t turns = 0; budget && turns <= p->t->n_pools; turns++) {
+		uint32_t pool = p->sweep_pool, n = p->t->pool_info[pool].n_slots, to;
+
+		if (p->since[pool] && p->in_transition[pool] && p->sweep_slot < n) {
+			to = n - p->sweep_slot < budget ? n : p->sweep_slot + budget;
+			budget -= to - p->sweep_slot;
+			ended += end_in_pool(p, pool, p->sweep_slot, to, before);
+			p->sweep_slot = to;
+			if (to < n)
+				break;
+		}
+		p->sweep_slot = 0;
+		p->sweep_pool = (pool + 1) % p->t->n_pools;
+	}
+	return ended;
+}
+
+uint32_t publish_in_transition(const struct publish *p, uint32_t pool)
+{
+	assert(pool < LB_POOLS_MAX);
+	return p->in_transition[pool];
+}
+
+int publish_slots_adopt(struct publish *p, uint32_t pool, uint64_t now_ms)
+{
+	uint32_t n = p->t->pool_info[pool].n_slots;
+	const struct lb_slot *slots = slots_of(p, pool);
+
+	if (!p->since[pool])
+		p->since[pool] = calloc(n, sizeof(*p->since[pool]));
+	if (!p->since[pool])
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		count_refs(p, slots[i], 1);
+		if (!slots[i].prev)
+			continue;
+		p->since[pool][i] = time_of(p, now_ms);
+		p->in_transition[pool]++;
+	}
+	return 0;
+}
+
+void publish_slots_clear(struct publish *p, uint32_t pool)
+{
+	struct lb_slot *slots = slots_of(p, pool);
+
+	for (uint32_t i = 0; i < LB_SLOTS_MAX; i++) {
+		union slot_word old = {.word = publish_read(&slots[i])};
+
+		if (!old.word)
+			continue;
+		while (!publish_swap(&slots[i], &old.word, 0))
+			;
+		count_refs(p, old.s, -1);
+	}
+	free(p->since[pool]);
+	p->since[pool] = NULL;
+	p->in_transition[pool] = 0;
+}
