@@ -17,8 +17,7 @@
 #include "userspace/agent/score.h"
 
 #define HEALTH_CAUSE_MAX 128
-#define HEALTH_FLAPS_MAX 16 /* changes remembered for damping */
-#define HEALTH_STATE_N	 (LB_STATE_MAINTENANCE + 1)
+#define HEALTH_FLAPS_MAX 32 /* changes remembered for damping; flap_changes is below it */
 
 /* From configuration; ratios are fractions of one. health_settings_default() fills DESIGN's. */
 struct health_settings {
@@ -52,10 +51,10 @@ struct health_settings {
 	int64_t self_drain_ms;	      /* 30000 without aborts ends "draining by itself" */
 	int64_t forget_ms;	      /* 30000 without samples: what they said is forgotten */
 	/* damping */
-	uint32_t flap_changes; /* 5: more changes than this within the window; 0: never */
-	int64_t flap_window_ms;
-	int64_t flap_hold_ms; /* first extra wait, doubling */
-	int64_t flap_hold_max_ms;
+	uint32_t flap_changes;	  /* 6: more changes than this within the window; 0: never */
+	int64_t flap_window_ms;	  /* 300000 */
+	int64_t flap_hold_ms;	  /* 10000: first extra wait, doubling */
+	int64_t flap_hold_max_ms; /* 300000 */
 };
 
 enum health_result {
@@ -82,7 +81,7 @@ struct health_probe {
 
 enum health_origin {
 	HEALTH_ORIGIN_START = 1, /* of this agent, no earlier knowledge */
-	HEALTH_ORIGIN_ADOPTED,	 /* found in the pinned maps with `adopted` */
+	HEALTH_ORIGIN_ADOPTED,	 /* found in the pinned maps, in state `adopted` */
 	HEALTH_ORIGIN_ADDED,	 /* while the agent runs (reload, discovery): it warms up */
 };
 
@@ -112,53 +111,62 @@ enum health_dim {
 };
 
 struct health_dim_state {
-	bool known;	/* it was judged, and within forget_ms */
-	bool over;	/* counts as degraded */
-	uint32_t streak; /* samples in a row that say the opposite of `over` */
-	double value;	/* as last judged */
-	double limit;	/* that it was compared with */
+	bool known;	 /* it was judged within forget_ms */
+	bool over;	 /* counts as degraded */
+	uint32_t streak; /* values in a row that say the opposite of `over` */
+	double value;	 /* as last judged */
+	double limit;	 /* that it was compared with */
 	int64_t seen_ms;
 };
 
-/* One node. Start with health_init(); other modules only read it. */
+/* One node. Start with health_init(); other modules only read it. A time of -1 is none. */
 struct health {
 	enum lb_state state;	/* what counts: the operator's order laid over `under` */
 	enum lb_state under;	/* what the node itself does */
 	enum lb_state operator; /* order in force: LB_STATE_NONE, _DRAINING, _MAINTENANCE */
-	enum lb_state adopted;	/* counts while under is LB_STATE_UNKNOWN; else LB_STATE_NONE */
-	enum health_origin origin;
-	int64_t since_ms;	    /* of state */
+	enum lb_state adopted;	/* found at the start; LB_STATE_NONE once under is known */
+	int64_t start_ms;	/* of all */
+	int64_t since_ms;	/* of state */
 	char cause[HEALTH_CAUSE_MAX]; /* of the latest change of state or of under */
+
 	/* probes */
 	uint64_t rng;
 	int64_t next_probe_ms;
 	uint32_t passes;	/* in a row */
-	uint32_t failures;	/* in a row, busy ones not counted */
+	uint32_t failures;	/* in a row, those of a busy node not counted */
 	uint32_t refusals;	/* in a row */
-	int64_t unanswered_ms;	/* begin of a row of answer timeouts; -1: none */
-	bool busy;		/* last probe: accepted, not answered, but not counted */
+	int64_t unanswered_ms;	/* begin of the first of a row of answer timeouts */
+	bool seen;		/* it has worked as far as anybody knows */
+	bool cold;		/* it warms up before it is healthy */
+	bool busy;		/* last probe: accepted, not answered, and not counted for that */
 	struct score_ewma latency; /* milliseconds of a probe */
-	/* warming */
-	int64_t warm_ms; /* begin of the ramp; -1: not warming, or not risen yet */
+
 	/* progress */
-	double progress;
+	int64_t warm_ms;   /* begin of the ramp; -1: not warming, or not risen yet */
+	int64_t sample_ms; /* last sample */
+	double progress;   /* of the last sample that had it */
 	bool progress_known;
-	int64_t progress_ms; /* when it was last seen to move; -1: never */
-	int64_t frozen_ms;   /* running without progress since; -1: not so */
-	int64_t sample_ms;   /* last sample; -1: never */
+	int64_t progress_seen_ms; /* of that sample */
+	int64_t progress_ms;	  /* when it was last seen to move */
+	int64_t frozen_ms;   /* running without progress since */
 	bool hung;
+	double running; /* of the last sample; < 0: it did not say */
+
 	/* aborts */
-	double aborts;
+	double aborts; /* of the last sample that had it */
 	bool aborts_known;
-	int64_t aborts_ms;	/* of the sample before */
-	uint32_t idle_aborts;	/* samples in a row: idle, and aborts climbed */
-	int64_t abort_seen_ms;	/* when aborts climbed last */
+	int64_t aborts_ms;	/* of that sample */
+	uint32_t idle_aborts;	/* samples of late that were idle, and aborts had climbed */
+	int64_t leaving_ms;	/* last sign of draining by itself */
+	uint32_t calm_samples;	/* in a row, with no dimension over */
+	uint32_t calm_needed;	/* so many end what was found degraded at the start */
 	struct health_dim_state dims[HEALTH_DIM_N];
+
 	/* damping */
-	int64_t flaps_ms[HEALTH_FLAPS_MAX];
-	uint32_t n_flaps;	/* changes counted so far; ring index is modulo HEALTH_FLAPS_MAX */
-	uint32_t holds;		/* holds in a row: the exponent */
-	int64_t hold_until_ms;	/* no way back before; -1: none */
+	int64_t flaps_ms[HEALTH_FLAPS_MAX]; /* ring of changes between in and out */
+	uint32_t n_flaps;		    /* changes so far */
+	uint32_t holds;			    /* held back so many times in a row */
+	int64_t hold_until_ms;		    /* no way back before */
 };
 
 /* A change of state (what counts) or of under alone (`from` == `to` then). */
@@ -210,8 +218,11 @@ bool health_order(struct health *h, const struct health_settings *s, enum lb_sta
 bool health_tick(struct health *h, const struct health_settings *s, int64_t now_ms,
 		 struct health_change *ret);
 
-/* When health_tick() has something to do, a step of the ramp included; INT64_MAX: never. */
-int64_t health_next_ms(const struct health *h, const struct health_settings *s);
+/*
+ * When health_tick() has something to do after now_ms, or a step of the ramp changes
+ * health_warm_permille(); INT64_MAX: never.
+ */
+int64_t health_next_ms(const struct health *h, const struct health_settings *s, int64_t now_ms);
 
 /* When the next probe is due, if none is under way. */
 int64_t health_next_probe_ms(const struct health *h);
@@ -220,8 +231,11 @@ int64_t health_next_probe_ms(const struct health *h);
 uint32_t health_warm_permille(const struct health *h, const struct health_settings *s,
 			      int64_t now_ms);
 
-/* Whether live flows to it may go on: not unhealthy, not in maintenance (LB_BACKEND_F_ALIVE). */
+/* Whether live flows to it may go on: not down, not in maintenance (LB_BACKEND_F_ALIVE). */
 bool health_alive(const struct health *h);
+
+/* Whether it is draining by itself and not by order: weight_member.by_itself. */
+bool health_drains_by_itself(const struct health *h);
 
 /*
  * Figures of a pool for the next samples: nodes[i] with its last sample (NULL: none or stale) and
