@@ -168,6 +168,33 @@ static void enter(struct health *h, const struct health_settings *s, enum lb_sta
 	h->adopted = LB_STATE_NONE;
 }
 
+static void clear_dim(struct health *h, enum health_dim dim)
+{
+	h->dims[dim] = (struct health_dim_state){0};
+}
+
+/* A dimension that is not judged keeps what it says; one that is not heard of is forgotten. */
+static void forget_dims(struct health *h, const struct health_settings *s, int64_t now_ms)
+{
+	for (int dim = 0; dim < HEALTH_DIM_N; dim++)
+		if (h->dims[dim].known && now_ms - h->dims[dim].seen_ms >= s->forget_ms)
+			clear_dim(h, dim);
+}
+
+/* What samples said long ago. */
+static void forget(struct health *h, const struct health_settings *s, int64_t now_ms)
+{
+	forget_dims(h, s, now_ms);
+	if (h->progress_known && now_ms - h->progress_seen_ms >= s->forget_ms) {
+		h->progress_known = h->hung = false;
+		h->progress_ms = h->frozen_ms = -1;
+	}
+	if (h->aborts_known && now_ms - h->aborts_ms >= s->forget_ms)
+		h->aborts_known = false;
+	if (h->sample_ms >= 0 && now_ms - h->sample_ms >= s->forget_ms)
+		h->running = -1;
+}
+
 /* What happened in one call: from the state before the first event to that after the last. */
 struct step {
 	struct health *h;
@@ -179,6 +206,8 @@ struct step {
 
 static struct step step_begin(struct health *h, const struct health_settings *s, int64_t now_ms)
 {
+	forget(h, s, now_ms);
+	h->judged_ms = now_ms;
 	return (struct step){h, s, now_ms, h->state, h->under};
 }
 
@@ -246,11 +275,6 @@ static void judge_dim(struct health *h, const struct health_settings *s, enum he
 		d->over = !d->over;
 		d->streak = 0;
 	}
-}
-
-static void clear_dim(struct health *h, enum health_dim dim)
-{
-	h->dims[dim] = (struct health_dim_state){0};
 }
 
 static int dim_over(const struct health *h)
@@ -321,14 +345,6 @@ static void judge_aborts(struct health *h, const struct health_settings *s, doub
 	judge_dim(h, s, HEALTH_DIM_ABORTS,
 		  (struct reading){climbed * 1000 / since_ms, s->aborts_high, s->aborts_high / 2},
 		  now_ms);
-}
-
-/* A dimension that is not judged keeps what it says; one that is not heard of is forgotten. */
-static void forget_dims(struct health *h, const struct health_settings *s, int64_t now_ms)
-{
-	for (int dim = 0; dim < HEALTH_DIM_N; dim++)
-		if (h->dims[dim].known && now_ms - h->dims[dim].seen_ms >= s->forget_ms)
-			clear_dim(h, dim);
 }
 
 /* --- what follows from all that is known ------------------------------------------------------ */
@@ -597,12 +613,13 @@ bool health_probe(struct health *h, const struct health_settings *s,
 bool health_scrape_failed(struct health *h, const struct health_settings *s,
 			  enum health_result result, int64_t now_ms, struct health_change *ret)
 {
-	const struct step st = step_begin(h, s, now_ms);
 	const struct health_probe probe = {.result = HEALTH_REFUSED, .started_ms = now_ms};
+	struct step st;
 
 	assert(ret);
 	if (result != HEALTH_REFUSED || !h->seen)
 		return false;
+	st = step_begin(h, s, now_ms);
 	refused(&st, &probe);
 	settle(&st);
 	if (is_urgent(h, s) && now_ms + s->refused_interval_ms < h->next_probe_ms)
@@ -706,13 +723,15 @@ bool health_sample(struct health *h, const struct health_settings *s,
 bool health_order(struct health *h, const struct health_settings *s, enum lb_state order,
 		  int64_t now_ms, struct health_change *ret)
 {
-	const struct step st = step_begin(h, s, now_ms);
+	struct step st;
 
 	assert(ret);
 	assert(order == LB_STATE_NONE || order == LB_STATE_DRAINING ||
 	       order == LB_STATE_MAINTENANCE);
 	if (order == h->operator)
 		return false;
+	st = step_begin(h, s, now_ms);
+	settle(&st);
 	h->operator= order;
 	(void)snprintf(h->cause, sizeof(h->cause), "ordered by the operator: %s",
 		       order == LB_STATE_NONE       ? "undrain"
@@ -721,26 +740,12 @@ bool health_order(struct health *h, const struct health_settings *s, enum lb_sta
 	return step_end(&st, ret);
 }
 
-static void forget(struct health *h, const struct health_settings *s, int64_t now_ms)
-{
-	forget_dims(h, s, now_ms);
-	if (h->progress_known && now_ms - h->progress_seen_ms >= s->forget_ms) {
-		h->progress_known = h->hung = false;
-		h->progress_ms = h->frozen_ms = -1;
-	}
-	if (h->aborts_known && now_ms - h->aborts_ms >= s->forget_ms)
-		h->aborts_known = false;
-	if (h->sample_ms >= 0 && now_ms - h->sample_ms >= s->forget_ms)
-		h->running = -1;
-}
-
 bool health_tick(struct health *h, const struct health_settings *s, int64_t now_ms,
 		 struct health_change *ret)
 {
 	const struct step st = step_begin(h, s, now_ms);
 
 	assert(ret);
-	forget(h, s, now_ms);
 	settle(&st);
 	return step_end(&st, ret);
 }
@@ -765,42 +770,41 @@ uint32_t health_warm_permille(const struct health *h, const struct health_settin
 	return lround(1000 * fmin(start + (1 - start) * done, 1));
 }
 
-/* The earliest of times after now. */
-static void consider(int64_t *next_ms, int64_t now_ms, int64_t time_ms)
+/* The earliest of times that are not dealt with yet. */
+static void consider(const struct health *h, int64_t time_ms, int64_t *next_ms)
 {
-	if (time_ms > now_ms && time_ms < *next_ms)
+	if (time_ms > h->judged_ms && time_ms < *next_ms)
 		*next_ms = time_ms;
 }
 
-static int64_t next_warm_step_ms(const struct health *h, const struct health_settings *s,
-				 int64_t now_ms)
+static int64_t next_warm_step_ms(const struct health *h, const struct health_settings *s)
 {
-	int64_t steps;
+	int64_t step;
 
 	if (h->warm_ms < 0 || s->warm_up_ms <= 0 || s->warm_up_steps == 0)
 		return -1;
-	steps = warm_steps_over(h, s, now_ms) + 1;
-	if (steps >= s->warm_up_steps)
+	step = warm_steps_over(h, s, h->judged_ms) + 1;
+	if (step >= s->warm_up_steps)
 		return h->warm_ms + s->warm_up_ms;
-	return h->warm_ms + (steps * s->warm_up_ms + s->warm_up_steps - 1) / s->warm_up_steps;
+	return h->warm_ms + (step * s->warm_up_ms + s->warm_up_steps - 1) / s->warm_up_steps;
 }
 
-int64_t health_next_ms(const struct health *h, const struct health_settings *s, int64_t now_ms)
+int64_t health_next_ms(const struct health *h, const struct health_settings *s)
 {
 	int64_t next = INT64_MAX;
 
 	for (int dim = 0; dim < HEALTH_DIM_N; dim++)
 		if (h->dims[dim].known)
-			consider(&next, now_ms, h->dims[dim].seen_ms + s->forget_ms);
+			consider(h, h->dims[dim].seen_ms + s->forget_ms, &next);
 	if (h->progress_known)
-		consider(&next, now_ms, h->progress_seen_ms + s->forget_ms);
+		consider(h, h->progress_seen_ms + s->forget_ms, &next);
 	if (h->under == LB_STATE_WARMING)
-		consider(&next, now_ms, next_warm_step_ms(h, s, now_ms));
+		consider(h, next_warm_step_ms(h, s), &next);
 	if (h->under == LB_STATE_DEGRADED)
-		consider(&next, now_ms, heard_ms(h) + s->forget_ms);
+		consider(h, heard_ms(h) + s->forget_ms, &next);
 	if (h->under == LB_STATE_DRAINING)
-		consider(&next, now_ms, h->leaving_ms + s->self_drain_ms);
-	consider(&next, now_ms, h->hold_until_ms);
+		consider(h, h->leaving_ms + s->self_drain_ms, &next);
+	consider(h, h->hold_until_ms, &next);
 	return next;
 }
 
@@ -832,6 +836,7 @@ void health_init(struct health *h, const struct health_settings *s,
 		.seen = adopted && was_working(start->adopted),
 		.cold = adopted ? was_out(start) : start->origin == HEALTH_ORIGIN_ADDED,
 		.start_ms = now_ms,
+		.judged_ms = now_ms,
 		.since_ms = now_ms,
 		.rng = start->seed ^ 0x9e3779b97f4a7c15u,
 		.unanswered_ms = -1,

@@ -127,6 +127,7 @@ struct health {
 	enum lb_state adopted;	/* found at the start; LB_STATE_NONE once under is known */
 	int64_t start_ms;	/* of all */
 	int64_t since_ms;	/* of state */
+	int64_t judged_ms;	/* all up to then is dealt with */
 	char cause[HEALTH_CAUSE_MAX]; /* of the latest change of state or of under */
 
 	/* probes */
@@ -214,15 +215,15 @@ bool health_scrape_failed(struct health *h, const struct health_settings *s,
 bool health_order(struct health *h, const struct health_settings *s, enum lb_state order,
 		  int64_t now_ms, struct health_change *ret);
 
-/* The clock: ramps end, old samples are forgotten. Call at health_next_ms(), or more often. */
+/* The clock: ramps end, old samples are forgotten. Call at health_next_ms() or more often. */
 bool health_tick(struct health *h, const struct health_settings *s, int64_t now_ms,
 		 struct health_change *ret);
 
 /*
- * When health_tick() has something to do after now_ms, or a step of the ramp changes
- * health_warm_permille(); INT64_MAX: never.
+ * When health_tick() is to be called if nothing else is by then (after the latest call): a ramp has
+ * a step, something ends. A warming node's weight changes then too. INT64_MAX: never.
  */
-int64_t health_next_ms(const struct health *h, const struct health_settings *s, int64_t now_ms);
+int64_t health_next_ms(const struct health *h, const struct health_settings *s);
 
 /* When the next probe is due, if none is under way. */
 int64_t health_next_probe_ms(const struct health *h);
