@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tools/sluicectl/client.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "userspace/lib/cleanup.h"
+
+#define ANSWER_MAX (64u << 20)
+
+struct answer {
+	char *text;
+	size_t len;
+};
+
+static size_t on_data(char *data, size_t size, size_t n, void *userdata)
+{
+	struct answer *a = userdata;
+	size_t more = size * n;
+	char *text;
+
+	if (a->len + more > ANSWER_MAX)
+		return 0;
+	text = realloc(a->text, a->len + more + 1);
+	if (!text)
+		return 0;
+	memcpy(text + a->len, data, more);
+	a->text = text;
+	a->len += more;
+	text[a->len] = '\0';
+	return more;
+}
+
+void client_node_path(char *buf, size_t size, const char *node, const char *suffix)
+{
+	char *escaped = curl_easy_escape(NULL, node, 0);
+
+	/* A slash between pool and node stays one. */
+	for (char *p = escaped; p && (p = strstr(p, "%2F"));) {
+		*p = '/';
+		memmove(p + 1, p + 3, strlen(p + 3) + 1);
+	}
+	snprintf(buf, size, "/v1/backends/%s%s", escaped ? escaped : "", suffix);
+	curl_free(escaped);
+}
+
+static int no_agent(const struct ctl *ctl, CURLcode code)
+{
+	if (access(ctl->socket, F_OK) < 0)
+		fprintf(stderr, "sluicectl: no agent: %s: %s\n", ctl->socket, strerror(errno));
+	else if (access(ctl->socket, R_OK | W_OK) < 0)
+		fprintf(stderr, "sluicectl: %s: %s (are you root, or in its group?)\n", ctl->socket,
+			strerror(errno));
+	else
+		fprintf(stderr,
+			"sluicectl: no agent answers on %s: %s (forwarding goes on without it)\n",
+			ctl->socket, curl_easy_strerror(code));
+	return CTL_NO_AGENT;
+}
+
+/* The agent said no: print why. */
+static int refused(long status, const json_t *json)
+{
+	const char *error = json_string_value(json_object_get(json, "error"));
+	const json_t *list = json_object_get(json, "errors");
+	const json_t *item;
+	size_t i;
+
+	fprintf(stderr, "sluicectl: %s\n", error ? error : "the agent refused, without a reason");
+	json_array_foreach(list, i, item)
+		if (json_is_string(item) && (!error || strcmp(json_string_value(item), error)))
+			fprintf(stderr, "  %s\n", json_string_value(item));
+	return status == 404 ? CTL_NO_NODE : CTL_REFUSED;
+}
+
+static int perform(const struct ctl *ctl, CURL *easy, const char *method, const char *path,
+		   const char *body, struct answer *answer, long *ret_status)
+{
+	char url[512];
+	CURLcode code;
+
+	snprintf(url, sizeof(url), "http://sluice%s", path);
+	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, ctl->socket);
+	curl_easy_setopt(easy, CURLOPT_URL, url);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT, 30L);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
+	if (!strcmp(method, "POST"))
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body ? body : "");
+	code = curl_easy_perform(easy);
+	if (code != CURLE_OK)
+		return no_agent(ctl, code);
+	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, ret_status);
+	return CTL_OK;
+}
+
+int client_call(const struct ctl *ctl, const char *method, const char *path, const json_t *body,
+		json_t **ret_json)
+{
+	_cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	struct answer answer = {};
+	CURL *easy = curl_easy_init();
+	json_t *json = NULL;
+	long status = 0;
+	int r = CTL_REFUSED;
+
+	if (easy)
+		r = perform(ctl, easy, method, path, text, &answer, &status);
+	curl_easy_cleanup(easy);
+	if (r == CTL_OK)
+		json = json_loadb(answer.text ? answer.text : "", answer.len, 0, NULL);
+	free(answer.text);
+	if (r != CTL_OK)
+		return r;
+	if (status != 200) {
+		r = refused(status, json);
+		json_decref(json);
+		return r;
+	}
+	if (!json) {
+		fprintf(stderr, "sluicectl: the agent's answer is not JSON\n");
+		return CTL_REFUSED;
+	}
+	*ret_json = json;
+	return CTL_OK;
+}

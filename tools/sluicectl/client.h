@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A request to the agent's socket -> its JSON answer. */
+#ifndef SLUICECTL_CLIENT_H
+#define SLUICECTL_CLIENT_H
+
+#include <jansson.h>
+
+#include "tools/sluicectl/commands.h"
+
+/*
+ * method "GET" or "POST"; body may be NULL. Returns CTL_OK with *ret_json (the caller's), or an
+ * exit status after printing one line on standard error that says what went wrong.
+ */
+int client_call(const struct ctl *ctl, const char *method, const char *path, const json_t *body,
+		json_t **ret_json);
+
+/* Path of a node's page, its name escaped: "/v1/backends/NAME" and suffix. */
+void client_node_path(char *buf, size_t size, const char *node, const char *suffix);
+
+#endif

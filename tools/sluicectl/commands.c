@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tools/sluicectl/commands.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/sluicectl/client.h"
+#include "tools/sluicectl/show.h"
+#include "userspace/agent/attach.h"
+#include "userspace/agent/config.h"
+#include "userspace/lib/duration.h"
+
+#define WAIT_POLL_MS 200
+
+static int get_and_show(const struct ctl *ctl, const char *path, void (*show)(const json_t *))
+{
+	json_t *json = NULL;
+	int r = client_call(ctl, "GET", path, NULL, &json);
+
+	if (r != CTL_OK)
+		return r;
+	(ctl->json ? show_json : show)(json);
+	json_decref(json);
+	return CTL_OK;
+}
+
+int cmd_status(const struct ctl *ctl, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return get_and_show(ctl, "/v1/status", show_status);
+}
+
+int cmd_backends(const struct ctl *ctl, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return get_and_show(ctl, "/v1/backends", show_backends);
+}
+
+int cmd_vips(const struct ctl *ctl, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return get_and_show(ctl, "/v1/vips", show_vips);
+}
+
+/* --- orders about a node ---------------------------------------------------------------------- */
+
+static void say_node(const struct ctl *ctl, const json_t *node, const char *done)
+{
+	if (ctl->json)
+		show_json(node);
+	else
+		printf("%s/%s: %s\n", json_string_value(json_object_get(node, "pool")),
+		       json_string_value(json_object_get(node, "name")), done);
+}
+
+static int post_node(const struct ctl *ctl, const char *node, const char *verb, json_t *body,
+		     json_t **ret_json)
+{
+	char path[300];
+	int r;
+
+	client_node_path(path, sizeof(path), node, verb);
+	r = client_call(ctl, "POST", path, body, ret_json);
+	json_decref(body);
+	return r;
+}
+
+struct drain_options {
+	const char *node;
+	bool wait;
+	bool now;
+	int64_t deadline_ms; /* -1: none */
+};
+
+static int parse_drain(int argc, char **argv, struct drain_options *opt)
+{
+	*opt = (struct drain_options){.deadline_ms = -1};
+	for (int i = 0; i < argc; i++) {
+		if (!strcmp(argv[i], "--wait")) {
+			opt->wait = true;
+		} else if (!strcmp(argv[i], "--now")) {
+			opt->now = true;
+		} else if (!strcmp(argv[i], "--deadline") && i + 1 < argc) {
+			if (duration_parse(argv[++i], &opt->deadline_ms) < 0) {
+				fprintf(stderr, "sluicectl: --deadline '%s': not a duration such "
+						"as 90s, 5m, 1h\n", argv[i]);
+				return CTL_USAGE;
+			}
+		} else if (argv[i][0] == '-' || opt->node) {
+			fprintf(stderr, "sluicectl: unexpected '%s'. Usage: sluicectl drain NODE "
+					"[--wait] [--deadline 5m] [--now]\n", argv[i]);
+			return CTL_USAGE;
+		} else {
+			opt->node = argv[i];
+		}
+	}
+	if (!opt->node) {
+		fprintf(stderr, "sluicectl: drain which node?\n");
+		return CTL_USAGE;
+	}
+	return CTL_OK;
+}
+
+static void show_progress(const json_t *drain, bool tty)
+{
+	const json_t *requests = json_object_get(drain, "requests");
+	const json_t *deadline = json_object_get(drain, "deadline_in_ms");
+	char left[32] = "", req[48] = "";
+
+	if (json_is_integer(deadline)) {
+		char ms[24];
+
+		snprintf(left, sizeof(left), ", %s left",
+			 show_ms(ms, sizeof(ms), json_integer_value(deadline)));
+	}
+	if (json_is_number(requests))
+		snprintf(req, sizeof(req), ", %.0f requests running or waiting",
+			 json_number_value(requests));
+	fprintf(stderr, "%sdraining: %lld live flows%s%s%s", tty ? "\r\033[K" : "",
+		(long long)json_integer_value(json_object_get(drain, "live_flows")), req, left,
+		tty ? "" : "\n");
+}
+
+/* Returns CTL_OK when it is done, CTL_DEADLINE, or what the agent said. */
+static int wait_drained(const struct ctl *ctl, const char *node)
+{
+	const struct timespec pause = {.tv_nsec = WAIT_POLL_MS * 1000000L};
+	bool tty = isatty(STDERR_FILENO), done = false, late = false;
+	char path[300];
+	int r = CTL_OK;
+
+	client_node_path(path, sizeof(path), node, "");
+	for (unsigned int n = 0; !done; n++) {
+		const json_t *drain;
+		json_t *json = NULL;
+
+		r = client_call(ctl, "GET", path, NULL, &json);
+		if (r != CTL_OK)
+			return r;
+		drain = json_object_get(json, "drain");
+		done = !json_is_object(drain) || json_is_true(json_object_get(drain, "done"));
+		late = !strcmp(json_string_value(json_object_get(json, "state")) ?: "",
+			       "maintenance");
+		if (!done && (tty || n % (5000 / WAIT_POLL_MS) == 0))
+			show_progress(drain, tty);
+		if (done && json_is_null(drain)) {
+			fprintf(stderr, "%ssluicectl: somebody put the node back\n",
+				tty ? "\r\033[K" : "");
+			r = CTL_REFUSED;
+		}
+		json_decref(json);
+		if (!done)
+			nanosleep(&pause, NULL);
+	}
+	if (tty)
+		fprintf(stderr, "\r\033[K");
+	return r == CTL_OK && late ? CTL_DEADLINE : r;
+}
+
+int cmd_drain(const struct ctl *ctl, int argc, char **argv)
+{
+	struct drain_options opt;
+	json_t *body, *json = NULL;
+	int r;
+
+	r = parse_drain(argc, argv, &opt);
+	if (r != CTL_OK)
+		return r;
+	body = json_pack("{sb}", "now", opt.now);
+	if (opt.deadline_ms >= 0)
+		json_object_set_new(body, "deadline_ms", json_integer(opt.deadline_ms));
+	r = post_node(ctl, opt.node, "/drain", body, &json);
+	if (r != CTL_OK)
+		return r;
+	if (opt.wait && !opt.now)
+		r = wait_drained(ctl, opt.node);
+	if (r == CTL_OK)
+		say_node(ctl, json,
+			 opt.now    ? "out of service; its flows are reset"
+			 : opt.wait ? "drained: nothing runs there any more"
+				    : "draining; live flows run to their end");
+	else if (r == CTL_DEADLINE)
+		say_node(ctl, json, "deadline passed: what was left was reset");
+	json_decref(json);
+	return r;
+}
+
+int cmd_undrain(const struct ctl *ctl, int argc, char **argv)
+{
+	json_t *json = NULL;
+	int r = post_node(ctl, argv[0], "/undrain", NULL, &json);
+
+	(void)argc;
+	if (r != CTL_OK)
+		return r;
+	say_node(ctl, json, "back in service");
+	json_decref(json);
+	return CTL_OK;
+}
+
+int cmd_weight(const struct ctl *ctl, int argc, char **argv)
+{
+	json_t *body, *json = NULL;
+	char *end = NULL;
+	long n;
+	int r;
+
+	(void)argc;
+	n = strtol(argv[1], &end, 10);
+	if (!strcmp(argv[1], "file")) {
+		body = json_pack("{sn}", "weight");
+	} else if (end == argv[1] || *end || n < 0 || n > CONFIG_WEIGHT_MAX) {
+		fprintf(stderr, "sluicectl: weight '%s': a whole number, 0 to %d, or 'file'\n",
+			argv[1], CONFIG_WEIGHT_MAX);
+		return CTL_USAGE;
+	} else {
+		body = json_pack("{sI}", "weight", (json_int_t)n);
+	}
+	r = post_node(ctl, argv[0], "/weight", body, &json);
+	if (r != CTL_OK)
+		return r;
+	say_node(ctl, json, "weight set");
+	json_decref(json);
+	return CTL_OK;
+}
+
+/* --- the agent -------------------------------------------------------------------------------- */
+
+int cmd_check_config(const struct ctl *ctl, int argc, char **argv)
+{
+	struct config_errors errs = {};
+	struct config *cfg = NULL;
+	json_t *list = json_array();
+	int r;
+
+	(void)argc;
+	r = config_load(argv[0], &cfg, &errs);
+	if (r == 0)
+		(void)config_check_files(cfg, &errs);
+	for (uint32_t i = 0; i < errs.n; i++)
+		json_array_append_new(list, json_string(errs.items[i].text));
+	if (ctl->json) {
+		json_t *json = json_pack("{sb so}", "good", errs.n == 0, "errors", list);
+
+		show_json(json);
+		json_decref(json);
+	} else {
+		config_errors_print(&errs, stderr);
+		if (!errs.n)
+			printf("%s: %u VIPs, %u pools: good\n", argv[0], cfg->n_vips, cfg->n_pools);
+		json_decref(list);
+	}
+	r = errs.n ? CTL_REFUSED : CTL_OK;
+	config_errors_free(&errs);
+	config_free(&cfg);
+	return r;
+}
+
+static int post(const struct ctl *ctl, const char *path, const char *done)
+{
+	json_t *json = NULL;
+	int r = client_call(ctl, "POST", path, NULL, &json);
+
+	if (r != CTL_OK)
+		return r;
+	if (ctl->json)
+		show_json(json);
+	else
+		puts(done);
+	json_decref(json);
+	return CTL_OK;
+}
+
+int cmd_reload(const struct ctl *ctl, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return post(ctl, "/v1/reload", "reloaded");
+}
+
+/* Without an agent the pins are taken down from here. */
+int cmd_detach(const struct ctl *ctl, int argc, char **argv)
+{
+	const char *pin_dir = ATTACH_PIN_DIR;
+	struct attach_error err = {};
+	int r;
+
+	if (argc == 2 && !strcmp(argv[0], "--pin-dir")) {
+		pin_dir = argv[1];
+	} else if (argc) {
+		fprintf(stderr, "Usage: sluicectl detach [--pin-dir DIR]\n");
+		return CTL_USAGE;
+	}
+	if (access(ctl->socket, F_OK) == 0) {
+		r = post(ctl, "/v1/detach", "detached: forwarding has stopped, and the agent with it");
+		if (r != CTL_NO_AGENT)
+			return r;
+	}
+	r = attach_detach_pinned(pin_dir, &err);
+	if (r < 0) {
+		fprintf(stderr, "sluicectl: %s\n", err.text);
+		return CTL_REFUSED;
+	}
+	puts("detached: forwarding has stopped (no agent was running)");
+	return CTL_OK;
+}

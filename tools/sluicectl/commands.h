@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One function a command; each returns the exit status. argv[0] is the first argument. */
+#ifndef SLUICECTL_COMMANDS_H
+#define SLUICECTL_COMMANDS_H
+
+#include <stdbool.h>
+
+struct ctl {
+	const char *socket;
+	bool json;
+};
+
+enum ctl_status {
+	CTL_OK = 0,
+	CTL_REFUSED = 1,
+	CTL_USAGE = 2,
+	CTL_NO_AGENT = 3,
+	CTL_NO_NODE = 4,
+	CTL_DEADLINE = 5,
+};
+
+int cmd_status(const struct ctl *ctl, int argc, char **argv);
+int cmd_backends(const struct ctl *ctl, int argc, char **argv);
+int cmd_vips(const struct ctl *ctl, int argc, char **argv);
+int cmd_drain(const struct ctl *ctl, int argc, char **argv);
+int cmd_undrain(const struct ctl *ctl, int argc, char **argv);
+int cmd_weight(const struct ctl *ctl, int argc, char **argv);
+int cmd_check_config(const struct ctl *ctl, int argc, char **argv);
+int cmd_reload(const struct ctl *ctl, int argc, char **argv);
+int cmd_detach(const struct ctl *ctl, int argc, char **argv);
+
+#endif

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* sluicectl: the operator's command line; HTTP+JSON to the agent's Unix socket. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/sluicectl/commands.h"
+#include "userspace/agent/version.h"
+#include "userspace/lib/cleanup.h"
+
+#define DEFAULT_SOCKET "/run/sluice/sluice.sock"
+
+static const struct command {
+	const char *name;
+	const char *args;
+	const char *text;
+	int (*run)(const struct ctl *ctl, int argc, char **argv);
+	int min_args;
+	int max_args; /* options of the command included */
+} commands[] = {
+	{"status", "", "the agent, its pools, what was lost", cmd_status, 0, 0},
+	{"backends", "", "every node: state, cause, weight, load", cmd_backends, 0, 0},
+	{"vips", "", "every VIP and its traffic", cmd_vips, 0, 0},
+	{"drain", "NODE [--wait] [--deadline 5m] [--now]",
+	 "no new flows; live ones run to their end (--now: are reset)", cmd_drain, 1, 5},
+	{"undrain", "NODE", "back into service", cmd_undrain, 1, 1},
+	{"weight", "NODE N|file", "capacity weight, until the file's is wanted again", cmd_weight, 2,
+	 2},
+	{"check-config", "FILE", "say what is wrong with a configuration", cmd_check_config, 1, 1},
+	{"reload", "", "take the configuration file over, whole or not at all", cmd_reload, 0, 0},
+	{"detach", "", "stop forwarding: programs off, maps gone", cmd_detach, 0, 2},
+};
+
+static void usage(FILE *out)
+{
+	fprintf(out, "Usage: sluicectl [--socket PATH] [--json] COMMAND\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(out, "  %s%s%s\n      %s\n", commands[i].name,
+			commands[i].args[0] ? " " : "", commands[i].args, commands[i].text);
+	fprintf(out,
+		"\n"
+		"  NODE is a node's name, or POOL/NODE where a name is in several pools.\n"
+		"\n"
+		"  -s, --socket PATH  the agent's socket (default $SLUICE_SOCKET or\n"
+		"                     " DEFAULT_SOCKET ")\n"
+		"  -j, --json         print what the agent answered, as JSON\n"
+		"      --version\n"
+		"  -h, --help\n"
+		"\n"
+		"Exit status: 0 done; 1 the agent refused, or the file is bad; 2 wrong usage;\n"
+		"3 no agent answers; 4 no such node; 5 a drain's deadline passed with work left.\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static int run_command(const struct ctl *ctl, int argc, char **argv)
+{
+	const struct command *cmd = find_command(argv[0]);
+
+	if (!cmd) {
+		fprintf(stderr, "sluicectl: no command '%s'. Try 'sluicectl --help'.\n", argv[0]);
+		return CTL_USAGE;
+	}
+	if (argc - 1 < cmd->min_args || argc - 1 > cmd->max_args) {
+		fprintf(stderr, "Usage: sluicectl %s %s\n", cmd->name, cmd->args);
+		return CTL_USAGE;
+	}
+	return cmd->run(ctl, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+		{"version", no_argument, NULL, 'v'},	  {"help", no_argument, NULL, 'h'},
+		{},
+	};
+	const char *env = getenv("SLUICE_SOCKET");
+	struct ctl ctl = {.socket = env && *env ? env : DEFAULT_SOCKET};
+	int c;
+
+	/* '+': options behind the command are the command's own, but --json may stand anywhere. */
+	while ((c = getopt_long(argc, argv, "+s:jh", longs, NULL)) >= 0) {
+		switch (c) {
+		case 's':
+			ctl.socket = optarg;
+			break;
+		case 'j':
+			ctl.json = true;
+			break;
+		case 'v':
+			puts("sluicectl " SLUICE_VERSION);
+			return 0;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			fprintf(stderr, "Try 'sluicectl --help'.\n");
+			return CTL_USAGE;
+		}
+	}
+	if (optind == argc) {
+		usage(stderr);
+		return CTL_USAGE;
+	}
+	if (argc > optind + 1 && !strcmp(argv[argc - 1], "--json")) {
+		ctl.json = true;
+		argc--;
+	}
+	return run_command(&ctl, argc - optind, argv + optind);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The agent's JSON -> text for people. */
+#ifndef SLUICECTL_SHOW_H
+#define SLUICECTL_SHOW_H
+
+#include <jansson.h>
+
+void show_json(const json_t *json);
+void show_status(const json_t *json);
+void show_backends(const json_t *json);
+void show_vips(const json_t *json);
+
+/* "1.5 min": milliseconds for people. */
+const char *show_ms(char *buf, size_t size, json_int_t ms);
+
+#endif

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/agent.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "userspace/agent/apply.h"
+#include "userspace/agent/grace.h"
+#include "userspace/lib/log.h"
+
+#define TRANSITION_BUDGET 65536 /* slots looked at in one tick */
+#define SCAN_STEPS_TICK	  8	/* steps of SCAN_BUDGET entries in one tick */
+#define REPLIES_PER_S	  20000 /* crafted answers of one CPU */
+
+int64_t agent_now_ms(const struct agent *agent)
+{
+	uint64_t us = 0;
+
+	if (agent->event && sd_event_now(agent->event, CLOCK_MONOTONIC, &us) >= 0)
+		return (int64_t)(us / 1000);
+	return 0;
+}
+
+uint64_t agent_boottime_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void set_error(struct attach_error *err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void set_error(struct attach_error *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+}
+
+/* --- next hops -------------------------------------------------------------------------------- */
+
+void agent_publish_nexthop(struct agent *agent, const struct node *node)
+{
+	const struct address *src = node->endpoint.addr.family == AF_INET
+					    ? &agent->cfg->source_ipv4
+					    : &agent->cfg->source_ipv6;
+
+	publish_backend_nexthop(agent->publish, node->id, &node->hop, src, 0);
+}
+
+static void on_nexthop(void *userdata, uint32_t id, const struct nexthop_result *res)
+{
+	struct agent *agent = userdata;
+	struct node *node = id < LB_BACKENDS_MAX ? agent->by_id[id] : NULL;
+	char text[ADDRESS_TEXT_MAX];
+
+	if (!node)
+		return;
+	if (node->hop.state != res->state && res->state != NEXTHOP_PENDING)
+		log_debug("node %s/%s: next hop of %s: %s", node->pool->name, node->name,
+			  address_format(&node->endpoint.addr, text),
+			  nexthop_state_name(res->state));
+	if ((res->state == NEXTHOP_NO_ROUTE || res->state == NEXTHOP_LOCAL) &&
+	    node->hop.state != res->state)
+		log_warn("node %s/%s: %s is %s: packets for it are dropped", node->pool->name,
+			 node->name, address_format(&node->endpoint.addr, text),
+			 res->state == NEXTHOP_LOCAL ? "an address of this host"
+						     : "not reachable by any route");
+	node->hop = *res;
+	agent_publish_nexthop(agent, node);
+}
+
+static int on_nexthop_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	struct agent *agent = userdata;
+	int r;
+
+	(void)s;
+	(void)fd;
+	(void)revents;
+	r = nexthop_dispatch(agent->nexthop, (uint64_t)agent_now_ms(agent));
+	if (r < 0)
+		log_error("next hops: %s", strerror(-r));
+	agent->nexthop_due_ms = 0;
+	agent_kick(agent);
+	return 0;
+}
+
+static void step_nexthop(struct agent *agent, int64_t now_ms)
+{
+	int r;
+
+	if (now_ms < agent->nexthop_due_ms)
+		return;
+	r = nexthop_step(agent->nexthop, (uint64_t)now_ms);
+	if (r < 0)
+		log_error("next hops: %s", strerror(-r));
+	agent->nexthop_due_ms = now_ms + (r < 0 ? 1000 : r);
+}
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+void agent_node_changed(struct node *node, const struct health_change *change)
+{
+	if (change->from != change->to) {
+		node->n_transitions++;
+		log_write(change->to == LB_STATE_UNHEALTHY ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+			  "node %s/%s: %s -> %s: %s", node->pool->name, node->name,
+			  health_state_name(change->from), health_state_name(change->to),
+			  change->cause);
+	} else {
+		log_info("node %s/%s: stays %s; by itself %s -> %s: %s", node->pool->name,
+			 node->name, health_state_name(change->to),
+			 health_state_name(change->under_from),
+			 health_state_name(change->under_to), change->cause);
+	}
+	node->pool->dirty = true;
+	agent_kick(node->agent);
+}
+
+static int on_kick(sd_event_source *s, void *userdata)
+{
+	struct agent *agent = userdata;
+	int64_t now_ms = agent_now_ms(agent);
+
+	(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	for (uint32_t i = 0; i < agent->n_pools; i++)
+		if (agent->pools[i]->dirty)
+			pool_judge(agent->pools[i], now_ms);
+	step_nexthop(agent, now_ms);
+	return 0;
+}
+
+void agent_kick(struct agent *agent)
+{
+	if (agent->kick)
+		(void)sd_event_source_set_enabled(agent->kick, SD_EVENT_ONESHOT);
+}
+
+/* --- the clock -------------------------------------------------------------------------------- */
+
+static void step_scan(struct agent *agent, int64_t now_ms)
+{
+	int r = 0;
+
+	if (now_ms < agent->scan_due_ms)
+		return;
+	for (int i = 0; i < SCAN_STEPS_TICK && r == 0; i++)
+		r = scan_step(agent->scan, (uint64_t)now_ms, SCAN_BUDGET);
+	if (r < 0)
+		log_warn("flow scan: %s; the next pass begins anew", strerror(-r));
+	agent->scan_due_ms = now_ms + (r < 0 ? SCAN_INTERVAL_MS : r);
+}
+
+void agent_tick(struct agent *agent, int64_t now_ms)
+{
+	for (uint32_t i = 0; i < agent->n_pools; i++)
+		pool_tick(agent->pools[i], now_ms);
+	step_nexthop(agent, now_ms);
+	step_scan(agent, now_ms);
+	(void)publish_end_transitions(agent->publish, (uint64_t)agent->cfg->flow_idle_ms,
+				      (uint64_t)now_ms, TRANSITION_BUDGET);
+	publish_heartbeat(agent->publish, (uint64_t)now_ms * 1000000);
+}
+
+/* --- finding ---------------------------------------------------------------------------------- */
+
+struct node *agent_find_node(const struct agent *agent, const char *name, bool *ret_ambiguous)
+{
+	const char *slash = strchr(name, '/');
+	struct node *found = NULL;
+
+	*ret_ambiguous = false;
+	for (uint32_t i = 0; i < agent->n_pools; i++) {
+		const struct pool *pool = agent->pools[i];
+		struct node *node;
+
+		if (slash && (strncmp(pool->name, name, (size_t)(slash - name)) ||
+			      pool->name[slash - name]))
+			continue;
+		node = pool_find(pool, slash ? slash + 1 : name);
+		if (node && found) {
+			*ret_ambiguous = true;
+			return NULL;
+		}
+		if (node)
+			found = node;
+	}
+	return found;
+}
+
+/* --- start and stop --------------------------------------------------------------------------- */
+
+static int open_kernel(struct agent *agent, const struct config *cfg, struct attach_error *err)
+{
+	struct attach_settings settings = {
+		.pin_dir = cfg->pin_dir,
+		.n_pools = cfg->limits.pools,
+		.flows = cfg->limits.flows,
+		.half_open = cfg->limits.half_open,
+	};
+	int r;
+
+	r = attach_open(&settings, &agent->attach, err);
+	if (r < 0)
+		return r;
+	r = tables_open(cfg->pin_dir, &agent->tables);
+	if (r < 0) {
+		set_error(err, "cannot map the pinned maps in %s: %s", cfg->pin_dir, strerror(-r));
+		return r;
+	}
+	return 0;
+}
+
+static uint32_t per_cpu(const struct agent *agent, uint32_t per_host)
+{
+	uint32_t n = per_host / agent->tables.n_cpus;
+
+	return n ? n : 1;
+}
+
+static int open_modules(struct agent *agent, const struct config *cfg, int64_t now_ms,
+			struct attach_error *err)
+{
+	int r;
+
+	r = publish_new(&agent->tables, grace_wait, NULL, (uint64_t)now_ms, &agent->publish);
+	if (r == 0)
+		r = scan_new(&agent->tables, (uint64_t)cfg->flow_idle_ms, &agent->scan);
+	if (r == 0)
+		r = nexthop_new(on_nexthop, agent, &agent->nexthop);
+	if (r == 0)
+		r = probe_engine_new(agent->event, &agent->probes);
+	if (r == 0)
+		r = sd_event_add_io(agent->event, NULL, nexthop_fd(agent->nexthop), EPOLLIN,
+				    on_nexthop_io, agent);
+	if (r >= 0)
+		r = sd_event_add_defer(agent->event, &agent->kick, on_kick, agent);
+	if (r < 0) {
+		set_error(err, "cannot start: %s", strerror(-r));
+		return r;
+	}
+	r = publish_control(agent->publish, cfg->hash_key,
+			    per_cpu(agent, cfg->limits.new_entries_per_second), REPLIES_PER_S);
+	if (r == -EBUSY)
+		set_error(err, "hash_key differs from that of the running tables, and every flow "
+			       "would move: keep the old key, or run 'sluicectl detach' first");
+	return r;
+}
+
+static void log_attached(const struct agent *agent)
+{
+	uint32_t n;
+	const struct attach_status *st = attach_status(agent->attach, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		log_info("interface %s: %s mode, %s%s", st[i].name,
+			 config_xdp_mode_name(st[i].mode),
+			 st[i].how == ATTACH_HOW_DISPATCHER
+				 ? "in libxdp's dispatcher"
+				 : "alone (this kernel cannot run libxdp's dispatcher)",
+			 st[i].change == ATTACH_CHANGE_NONE	 ? ", as it was"
+			 : st[i].change == ATTACH_CHANGE_SWAPPED ? ", program replaced by this build"
+								 : "");
+}
+
+int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
+	      struct attach_error *err)
+{
+	struct agent *agent = calloc(1, sizeof(*agent));
+	int64_t now_ms;
+	int r;
+
+	if (!agent) {
+		set_error(err, "out of memory");
+		return -ENOMEM;
+	}
+	agent->tables.flows_fd = agent->tables.half_open_fd = -1;
+	agent->event = sd_event_ref(event);
+	now_ms = agent->started_ms = agent_now_ms(agent);
+	r = open_kernel(agent, *cfg, err);
+	if (r == 0)
+		r = open_modules(agent, *cfg, now_ms, err);
+	if (r == 0)
+		r = agent_apply(agent, *cfg, true, now_ms, err);
+	if (r == 0)
+		r = attach_interfaces(agent->attach, (*cfg)->interfaces, (*cfg)->n_interfaces, err);
+	if (r < 0) {
+		agent->cfg = NULL;
+		agent_free(&agent);
+		return r;
+	}
+	log_attached(agent);
+	*cfg = NULL;
+	agent->ready = true;
+	*ret_agent = agent;
+	return 0;
+}
+
+void agent_free(struct agent **agent)
+{
+	struct agent *a = *agent;
+
+	if (!a)
+		return;
+	for (uint32_t i = 0; i < a->n_vips; i++)
+		free(a->vips[i]);
+	free(a->vips);
+	for (uint32_t i = 0; i < a->n_pools; i++)
+		pool_free(&a->pools[i]);
+	free(a->pools);
+	probe_engine_free(&a->probes);
+	nexthop_free(&a->nexthop);
+	scan_free(&a->scan);
+	publish_free(&a->publish);
+	tables_close(&a->tables);
+	attach_close(&a->attach);
+	sd_event_source_disable_unref(a->kick);
+	sd_event_unref(a->event);
+	config_free(&a->cfg);
+	free(a);
+	*agent = NULL;
+}
+
+int agent_detach(struct agent *agent, struct attach_error *err)
+{
+	return attach_detach(agent->attach, err);
+}
+
+/* --- reload ----------------------------------------------------------------------------------- */
+
+static int refuse(struct agent *agent, int r, const char *text)
+{
+	agent->n_reloads_refused++;
+	snprintf(agent->reload_error, sizeof(agent->reload_error), "%s", text);
+	log_error("reload refused, the old configuration stays: %s", text);
+	return r;
+}
+
+/* A pool whose number of slots differs: every flow would move. NULL: none. */
+static const char *pool_with_other_slots(const struct config *was, const struct config *now)
+{
+	for (uint32_t i = 0; i < now->n_pools; i++) {
+		int k = config_find_pool(was, now->pools[i].name);
+
+		if (k >= 0 && was->pools[k].table_slots != now->pools[i].table_slots)
+			return now->pools[i].name;
+	}
+	return NULL;
+}
+
+/* What cannot change while maps and sockets are in use. Returns NULL, or what differs. */
+static const char *needs_restart(const struct config *was, const struct config *now)
+{
+	if (strcmp(was->pin_dir, now->pin_dir))
+		return "pin_dir";
+	if (strcmp(was->socket, now->socket))
+		return "socket";
+	if (memcmp(was->hash_key, now->hash_key, sizeof(was->hash_key)))
+		return "hash_key";
+	if (was->limits.pools != now->limits.pools || was->limits.flows != now->limits.flows ||
+	    was->limits.half_open != now->limits.half_open)
+		return "limits";
+	if (was->dataplane != now->dataplane)
+		return "dataplane";
+	if (pool_with_other_slots(was, now))
+		return "the number of slots of a pool";
+	return NULL;
+}
+
+/* Take over cfg, or put everything back as old has it. */
+static int replace_config(struct agent *agent, struct config *old, struct config *cfg,
+			  struct attach_error *err)
+{
+	struct attach_error ignored = {};
+	int64_t now_ms = agent_now_ms(agent);
+	int r;
+
+	r = attach_interfaces(agent->attach, cfg->interfaces, cfg->n_interfaces, err);
+	if (r == 0)
+		r = agent_apply(agent, cfg, false, now_ms, err);
+	if (r == 0)
+		return 0;
+	(void)attach_interfaces(agent->attach, old->interfaces, old->n_interfaces, &ignored);
+	if (agent_apply(agent, old, false, now_ms, &ignored) < 0)
+		log_error("the old configuration could not be put back whole: %s", ignored.text);
+	return r;
+}
+
+int agent_reload(struct agent *agent, struct config_errors *errs)
+{
+	struct config *cfg = NULL, *old = agent->cfg;
+	struct attach_error err = {};
+	char text[AGENT_ERROR_MAX];
+	const char *key;
+	int r;
+
+	r = config_load(old->path, &cfg, errs);
+	if (r < 0)
+		return refuse(agent, r, errs->n ? errs->items[0].text : strerror(-r));
+	key = needs_restart(old, cfg);
+	if (key) {
+		snprintf(text, sizeof(text), "%s: %s cannot change while forwarding: run "
+			 "'sluicectl detach' and start again", cfg->path, key);
+		config_free(&cfg);
+		return refuse(agent, -EBUSY, text);
+	}
+	r = replace_config(agent, old, cfg, &err);
+	if (r < 0) {
+		config_free(&cfg);
+		return refuse(agent, r, err.text);
+	}
+	config_free(&old);
+	agent->n_reloads++;
+	agent->reload_error[0] = '\0';
+	log_info("configuration reloaded from %s", agent->cfg->path);
+	return 0;
+}

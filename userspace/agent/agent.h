@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The agent: configuration -> running pools, nodes and VIPs; and the owner of all of them.
+ *
+ * One thread, one sd-event loop (loop.c). Everything here runs in it.
+ */
+#ifndef SLUICE_AGENT_AGENT_H
+#define SLUICE_AGENT_AGENT_H
+
+#include <systemd/sd-event.h>
+
+#include "userspace/agent/attach.h"
+#include "userspace/agent/config.h"
+#include "userspace/agent/pool.h"
+#include "userspace/agent/probe.h"
+#include "userspace/agent/publish.h"
+#include "userspace/agent/scan.h"
+#include "userspace/agent/tables.h"
+
+#define AGENT_ERROR_MAX 512
+
+struct vip {
+	const struct config_vip *cfg;
+	char name[LB_NAME_MAX];
+	uint32_t id;
+	struct pool *pool;
+};
+
+struct agent {
+	sd_event *event;
+	struct config *cfg; /* in force */
+	struct attach *attach;
+	struct tables tables;
+	struct publish *publish;
+	struct nexthop_table *nexthop;
+	struct scan *scan;
+	struct probe_engine *probes;
+	struct pool **pools;
+	uint32_t n_pools;
+	struct vip **vips;
+	uint32_t n_vips;
+	struct node *by_id[LB_BACKENDS_MAX];
+	sd_event_source *kick; /* runs judgements that became due, once per loop round */
+	int64_t started_ms;
+	int64_t scan_due_ms;
+	int64_t nexthop_due_ms;
+	uint64_t heartbeat_ms;
+	bool ready; /* started: changes are logged as changes, not as a beginning */
+	bool reset_on_exit;
+	uint64_t n_reloads;
+	uint64_t n_reloads_refused;
+	char reload_error[AGENT_ERROR_MAX]; /* of the last reload; "" if it worked */
+};
+
+/*
+ * Bring up what cfg says: maps made or adopted, tables published, program attached. Takes cfg
+ * over on success. Returns 0 or -errno with one line in err; nothing that was attached before is
+ * taken down on failure.
+ */
+int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
+	      struct attach_error *err);
+
+/* Ends the agent; program and maps stay. */
+void agent_free(struct agent **agent);
+
+/*
+ * Read the file again and take it over, whole or not at all: 0, or -errno with the lines of what
+ * is wrong in errs (which the caller frees) or one line in agent->reload_error.
+ */
+int agent_reload(struct agent *agent, struct config_errors *errs);
+
+/* Bring runtime objects to a configuration. The old one must live until this returns. */
+int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t now_ms,
+		struct attach_error *err);
+
+/* Stop forwarding: programs off, pins gone. */
+int agent_detach(struct agent *agent, struct attach_error *err);
+
+/* Node by "NAME" (if only one pool has it) or "POOL/NAME". NULL: none, or *ret_ambiguous. */
+struct node *agent_find_node(const struct agent *agent, const char *name, bool *ret_ambiguous);
+
+/* A pool wants judgement before the loop waits again. */
+void agent_kick(struct agent *agent);
+
+/* Every AGENT_TICK_MS. */
+#define AGENT_TICK_MS 100
+void agent_tick(struct agent *agent, int64_t now_ms);
+
+/* A node's state changed, or only its cause: log it, publish it. */
+void agent_node_changed(struct node *node, const struct health_change *change);
+
+int64_t agent_now_ms(const struct agent *agent); /* CLOCK_MONOTONIC */
+uint64_t agent_boottime_ms(void);
+
+#endif

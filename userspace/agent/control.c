@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/control.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "userspace/agent/loop.h"
+#include "userspace/agent/report.h"
+#include "userspace/lib/cleanup.h"
+#include "userspace/lib/log.h"
+
+struct control {
+	struct agent *agent;
+	struct MHD_Daemon *daemon;
+	sd_event_source *io;
+	sd_event_source *timer;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	bool stop; /* after the answers under way */
+};
+
+/* A request while its body comes in. */
+struct request {
+	char body[CONTROL_BODY_MAX + 1];
+	size_t len;
+	bool too_long;
+};
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static enum MHD_Result answer(struct MHD_Connection *conn, unsigned int status, json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+	struct MHD_Response *resp;
+	enum MHD_Result r;
+
+	json_decref(json);
+	if (!text)
+		return MHD_NO;
+	resp = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	if (!resp) {
+		free(text);
+		return MHD_NO;
+	}
+	(void)MHD_add_response_header(resp, "Content-Type", "application/json");
+	r = MHD_queue_response(conn, status, resp);
+	MHD_destroy_response(resp);
+	return r;
+}
+
+static enum MHD_Result fail(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static enum MHD_Result fail(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return answer(conn, status, json_pack("{ss}", "error", text));
+}
+
+/* --- orders ----------------------------------------------------------------------------------- */
+
+/* An empty body is an empty object. *ret_json is the caller's. Returns 0 or -EINVAL. */
+static int body_json(const struct request *req, json_t **ret_json)
+{
+	json_t *json;
+
+	json = req->len ? json_loadb(req->body, req->len, JSON_REJECT_DUPLICATES, NULL)
+			: json_object();
+	if (!json_is_object(json)) {
+		json_decref(json);
+		return -EINVAL;
+	}
+	*ret_json = json;
+	return 0;
+}
+
+static enum MHD_Result order_drain(struct control *c, struct MHD_Connection *conn,
+				   struct node *node, const json_t *body)
+{
+	const json_t *deadline = json_object_get(body, "deadline_ms");
+	bool now = json_is_true(json_object_get(body, "now"));
+	int64_t now_ms = agent_now_ms(c->agent);
+	uint64_t at = 0;
+
+	if (deadline && !json_is_null(deadline)) {
+		if (!json_is_integer(deadline) || json_integer_value(deadline) < 0)
+			return fail(conn, 400, "deadline_ms must be a whole number, 0 or more");
+		at = agent_boottime_ms() + (uint64_t)json_integer_value(deadline);
+	}
+	log_info("node %s/%s: %s by the operator", node->pool->name, node->name,
+		 now ? "taken out at once" : "drained");
+	node_order(node, now ? NODE_ORDER_MAINTENANCE : NODE_ORDER_DRAIN, at, now_ms);
+	pool_judge(node->pool, now_ms);
+	return answer(conn, 200, report_node(node, now_ms));
+}
+
+static enum MHD_Result order_undrain(struct control *c, struct MHD_Connection *conn,
+				     struct node *node)
+{
+	int64_t now_ms = agent_now_ms(c->agent);
+
+	log_info("node %s/%s: put back by the operator", node->pool->name, node->name);
+	node_order(node, NODE_ORDER_NONE, 0, now_ms);
+	pool_judge(node->pool, now_ms);
+	return answer(conn, 200, report_node(node, now_ms));
+}
+
+static enum MHD_Result order_weight(struct control *c, struct MHD_Connection *conn,
+				    struct node *node, const json_t *body)
+{
+	const json_t *weight = json_object_get(body, "weight");
+	int64_t now_ms = agent_now_ms(c->agent);
+
+	if (json_is_null(weight)) {
+		node_unset_weight(node);
+	} else {
+		if (!json_is_integer(weight) || json_integer_value(weight) < 0 ||
+		    json_integer_value(weight) > CONFIG_WEIGHT_MAX)
+			return fail(conn, 400, "weight must be a whole number, 0 to %d, or null",
+				    CONFIG_WEIGHT_MAX);
+		node_set_weight(node, (uint32_t)json_integer_value(weight));
+	}
+	log_info("node %s/%s: weight %u by the operator", node->pool->name, node->name,
+		 node->weight);
+	pool_judge(node->pool, now_ms);
+	return answer(conn, 200, report_node(node, now_ms));
+}
+
+static enum MHD_Result order_reload(struct control *c, struct MHD_Connection *conn)
+{
+	struct config_errors errs = {};
+	json_t *list = json_array();
+	int r = agent_reload(c->agent, &errs);
+
+	for (uint32_t i = 0; i < errs.n; i++)
+		json_array_append_new(list, json_string(errs.items[i].text));
+	config_errors_free(&errs);
+	if (r == 0) {
+		json_decref(list);
+		return answer(conn, 200, json_pack("{ss}", "result", "reloaded"));
+	}
+	return answer(conn, 409,
+		      json_pack("{ss so}", "error", c->agent->reload_error, "errors", list));
+}
+
+static enum MHD_Result order_detach(struct control *c, struct MHD_Connection *conn)
+{
+	struct attach_error err = {};
+	int r = agent_detach(c->agent, &err);
+
+	if (r < 0)
+		return fail(conn, 500, "%s", err.text);
+	log_info("detached by the operator: forwarding has stopped");
+	c->stop = true;
+	return answer(conn, 200, json_pack("{ss}", "result", "detached"));
+}
+
+/* --- routes ----------------------------------------------------------------------------------- */
+
+static enum MHD_Result route_node(struct control *c, struct MHD_Connection *conn,
+				  const char *method, const char *rest, const struct request *req)
+{
+	char name[2 * LB_NAME_MAX + 1];
+	const char *verb = strrchr(rest, '/');
+	bool post = !strcmp(method, "POST"), ambiguous;
+	enum MHD_Result ret;
+	json_t *body = NULL;
+	struct node *node;
+	size_t len = strlen(rest);
+
+	if (post) {
+		if (!verb)
+			return fail(conn, 404, "no such order");
+		len = (size_t)(verb - rest);
+	}
+	if (len >= sizeof(name))
+		return fail(conn, 404, "no such node");
+	memcpy(name, rest, len);
+	name[len] = '\0';
+	node = agent_find_node(c->agent, name, &ambiguous);
+	if (!node)
+		return fail(conn, 404,
+			    ambiguous ? "node %s is in more than one pool: say POOL/%s"
+				      : "no node is called %s", name, name);
+	if (!post)
+		return answer(conn, 200, report_node(node, agent_now_ms(c->agent)));
+	if (body_json(req, &body) < 0)
+		return fail(conn, 400, "the body must be a JSON object");
+	if (!strcmp(verb, "/drain"))
+		ret = order_drain(c, conn, node, body);
+	else if (!strcmp(verb, "/undrain"))
+		ret = order_undrain(c, conn, node);
+	else if (!strcmp(verb, "/weight"))
+		ret = order_weight(c, conn, node, body);
+	else
+		ret = fail(conn, 404, "no such order: %s; there are drain, undrain, weight",
+			   verb + 1);
+	json_decref(body);
+	return ret;
+}
+
+static enum MHD_Result route_get(struct control *c, struct MHD_Connection *conn, const char *url)
+{
+	int64_t now_ms = agent_now_ms(c->agent);
+
+	if (!strcmp(url, "/v1/status"))
+		return answer(conn, 200, report_status(c->agent, now_ms));
+	if (!strcmp(url, "/v1/backends"))
+		return answer(conn, 200, report_nodes(c->agent, now_ms));
+	if (!strcmp(url, "/v1/vips"))
+		return answer(conn, 200, report_vips(c->agent));
+	return fail(conn, 404, "no such page: %s", url);
+}
+
+static enum MHD_Result route(struct control *c, struct MHD_Connection *conn, const char *method,
+			     const char *url, const struct request *req)
+{
+	static const char nodes[] = "/v1/backends/";
+
+	if (req->too_long)
+		return fail(conn, 413, "the body is over %d bytes", CONTROL_BODY_MAX);
+	if (!strncmp(url, nodes, sizeof(nodes) - 1) &&
+	    (!strcmp(method, "GET") || !strcmp(method, "POST")))
+		return route_node(c, conn, method, url + sizeof(nodes) - 1, req);
+	if (!strcmp(method, "GET"))
+		return route_get(c, conn, url);
+	if (strcmp(method, "POST"))
+		return fail(conn, 405, "use GET or POST");
+	if (!strcmp(url, "/v1/reload"))
+		return order_reload(c, conn);
+	if (!strcmp(url, "/v1/detach"))
+		return order_detach(c, conn);
+	return fail(conn, 404, "no such order: %s", url);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *size, void **con_cls)
+{
+	struct request *req = *con_cls;
+
+	(void)version;
+	if (!req) {
+		*con_cls = calloc(1, sizeof(*req));
+		return *con_cls ? MHD_YES : MHD_NO;
+	}
+	if (*size) {
+		if (req->len + *size > CONTROL_BODY_MAX) {
+			req->too_long = true;
+		} else {
+			memcpy(req->body + req->len, data, *size);
+			req->len += *size;
+		}
+		*size = 0;
+		return MHD_YES;
+	}
+	return route(cls, conn, method, url, req);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+			 enum MHD_RequestTerminationCode code)
+{
+	struct control *c = cls;
+
+	(void)conn;
+	(void)code;
+	free(*con_cls);
+	*con_cls = NULL;
+	if (c->stop)
+		loop_stop(c->agent->event);
+}
+
+/* --- the loop --------------------------------------------------------------------------------- */
+
+static void run(struct control *c)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	(void)MHD_run(c->daemon);
+	if (MHD_get_timeout(c->daemon, &ms) != MHD_YES) {
+		(void)sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
+		return;
+	}
+	(void)sd_event_source_set_time_relative(c->timer, ms * 1000);
+	(void)sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	(void)s;
+	(void)fd;
+	(void)revents;
+	run(userdata);
+	return 0;
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	(void)s;
+	(void)usec;
+	run(userdata);
+	return 0;
+}
+
+/* --- the socket ------------------------------------------------------------------------------- */
+
+/* Whether somebody accepts connections there. */
+static bool is_answered(const struct sockaddr_un *sa)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0;
+}
+
+static void make_parent(const char *path)
+{
+	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char *slash;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (!slash || slash == dir)
+		return;
+	*slash = '\0';
+	(void)mkdir(dir, 0755);
+}
+
+static int set_owner(const struct config *cfg)
+{
+	const struct group *gr;
+
+	if (chmod(cfg->socket, cfg->socket_mode) < 0)
+		return -errno;
+	if (!cfg->socket_group)
+		return 0;
+	gr = getgrnam(cfg->socket_group);
+	if (!gr)
+		return -ENOENT;
+	return chown(cfg->socket, (uid_t)-1, gr->gr_gid) < 0 ? -errno : 0;
+}
+
+static int listen_on(const struct config *cfg, int *ret_fd)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+	mode_t mask;
+	int r;
+
+	if (strlen(cfg->socket) >= sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", cfg->socket);
+	if (is_answered(&sa))
+		return -EADDRINUSE;
+	make_parent(cfg->socket);
+	(void)unlink(cfg->socket);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	mask = umask(0177);
+	r = bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r == 0)
+		r = set_owner(cfg);
+	if (r == 0 && listen(fd, 64) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int start(struct control *c, int fd)
+{
+	const union MHD_DaemonInfo *info;
+	int r;
+
+	c->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
+				     c, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+				     CONTROL_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 30,
+				     MHD_OPTION_NOTIFY_COMPLETED, on_completed, c, MHD_OPTION_END);
+	if (!c->daemon) {
+		close(fd);
+		return -EIO;
+	}
+	info = MHD_get_daemon_info(c->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	if (!info)
+		return -EIO;
+	r = sd_event_add_io(c->agent->event, &c->io, info->epoll_fd, EPOLLIN, on_io, c);
+	if (r >= 0)
+		r = sd_event_add_time_relative(c->agent->event, &c->timer, CLOCK_MONOTONIC, 0, 1000,
+					       on_timer, c);
+	return r < 0 ? r : 0;
+}
+
+int control_new(struct agent *agent, struct control **ret, struct attach_error *err)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	int fd = -1, r = -ENOMEM;
+
+	if (c) {
+		c->agent = agent;
+		r = listen_on(agent->cfg, &fd);
+	}
+	if (r == 0) {
+		snprintf(c->path, sizeof(c->path), "%s", agent->cfg->socket);
+		r = start(c, fd);
+	}
+	if (r < 0) {
+		snprintf(err->text, sizeof(err->text), "control socket %s: %s", agent->cfg->socket,
+			 r == -EADDRINUSE ? "another agent answers there" : strerror(-r));
+		control_free(&c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+void control_free(struct control **c)
+{
+	if (!*c)
+		return;
+	sd_event_source_disable_unref((*c)->io);
+	sd_event_source_disable_unref((*c)->timer);
+	if ((*c)->daemon)
+		MHD_stop_daemon((*c)->daemon);
+	if ((*c)->path[0])
+		(void)unlink((*c)->path);
+	free(*c);
+	*c = NULL;
+}

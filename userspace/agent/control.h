@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * HTTP+JSON on the agent's Unix socket: what it knows, and orders to it. For sluicectl, and for
+ * `curl --unix-socket`.
+ *
+ *	GET  /v1/status		agent, interfaces, pools, VIPs, counters of what was lost
+ *	GET  /v1/backends	every node with state, cause, weight, load, flows
+ *	GET  /v1/backends/NAME	one node; NAME is "node" or "pool/node"
+ *	GET  /v1/vips		every VIP with its pool and counters
+ *	POST /v1/backends/NAME/drain		{"deadline_ms": N, "now": false} both optional
+ *	POST /v1/backends/NAME/undrain
+ *	POST /v1/backends/NAME/weight		{"weight": N}, or {"weight": null}: the file's again
+ *	POST /v1/reload
+ *	POST /v1/detach		stop forwarding, and the agent
+ *	GET  /metrics		Prometheus text
+ *
+ * Errors have a 4xx or 5xx status and {"error": "one line"}; a refused reload also
+ * {"errors": ["file:line:col: …"]}.
+ *
+ * Runs in the agent's loop; requests are small and answered at once.
+ */
+#ifndef SLUICE_AGENT_CONTROL_H
+#define SLUICE_AGENT_CONTROL_H
+
+#include "userspace/agent/agent.h"
+
+#define CONTROL_BODY_MAX 4096
+#define CONTROL_CONNECTIONS_MAX 64
+
+struct control;
+
+/*
+ * Listen on cfg->socket; a socket that no agent answers on is replaced. Returns 0; -EADDRINUSE if
+ * another agent answers; -errno with one line in err.
+ */
+int control_new(struct agent *agent, struct control **ret, struct attach_error *err);
+void control_free(struct control **c);
+
+#endif

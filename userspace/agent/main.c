@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* sluiced: options, the configuration, an orderly start and stop. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "userspace/agent/agent.h"
+#include "userspace/agent/control.h"
+#include "userspace/agent/loop.h"
+#include "userspace/agent/version.h"
+#include "userspace/lib/log.h"
+
+#define DEFAULT_CONFIG "/etc/sluice/sluice.yaml"
+
+struct options {
+	const char *config;
+	bool check_only;
+	bool debug;
+};
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"Usage: sluiced [--config FILE] [--check] [--debug]\n"
+		"\n"
+		"The agent of Sluice: checks nodes, keeps the tables of the packet path.\n"
+		"Stopping it does not stop forwarding; 'sluicectl detach' does.\n"
+		"\n"
+		"  -c, --config FILE  configuration (default " DEFAULT_CONFIG ")\n"
+		"      --check        read the configuration, say what is wrong with it, and end\n"
+		"      --debug        log more\n"
+		"      --version\n"
+		"  -h, --help\n"
+		"\n"
+		"Signals: SIGHUP reloads the configuration, SIGTERM and SIGINT stop the agent.\n");
+}
+
+/* Returns 0 to go on, 1 to end well, -EINVAL. */
+static int parse_options(int argc, char **argv, struct options *opt)
+{
+	static const struct option longs[] = {
+		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
+		{"debug", no_argument, NULL, 'd'},	  {"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},	  {},
+	};
+	int c;
+
+	*opt = (struct options){.config = DEFAULT_CONFIG};
+	while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) >= 0) {
+		switch (c) {
+		case 'c':
+			opt->config = optarg;
+			break;
+		case 'k':
+			opt->check_only = true;
+			break;
+		case 'd':
+			opt->debug = true;
+			break;
+		case 'v':
+			puts("sluiced " SLUICE_VERSION);
+			return 1;
+		case 'h':
+			usage(stdout);
+			return 1;
+		default:
+			fprintf(stderr, "Try 'sluiced --help'.\n");
+			return -EINVAL;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "sluiced: unexpected argument '%s'. Try 'sluiced --help'.\n",
+			argv[optind]);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int load(const struct options *opt, struct config **ret_cfg)
+{
+	struct config_errors errs = {};
+	int r = config_load(opt->config, ret_cfg, &errs);
+
+	config_errors_print(&errs, stderr);
+	config_errors_free(&errs);
+	return r;
+}
+
+/* A check of thousands of nodes needs as many sockets. */
+static void raise_limits(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
+static int run(struct config **cfg)
+{
+	struct attach_error err = {};
+	struct control *control = NULL;
+	struct agent *agent = NULL;
+	sd_event *event = NULL;
+	int r;
+
+	r = loop_new(&event);
+	if (r < 0) {
+		log_error("event loop: %s", strerror(-r));
+		return r;
+	}
+	r = agent_new(event, cfg, &agent, &err);
+	if (r == 0)
+		r = control_new(agent, &control, &err);
+	if (r < 0)
+		log_error("%s", err.text);
+	else
+		r = loop_run(event, agent);
+	control_free(&control);
+	agent_free(&agent);
+	sd_event_unref(event);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct config *cfg = NULL;
+	struct options opt;
+	int r;
+
+	r = parse_options(argc, argv, &opt);
+	if (r)
+		return r < 0 ? 2 : 0;
+	r = load(&opt, &cfg);
+	if (r < 0)
+		return 1;
+	if (opt.check_only) {
+		printf("%s: %u VIPs, %u pools: good\n", opt.config, cfg->n_vips, cfg->n_pools);
+		config_free(&cfg);
+		return 0;
+	}
+	log_set_level(opt.debug ? LOG_LEVEL_DEBUG : (enum log_level)cfg->log_level);
+	raise_limits();
+	r = run(&cfg);
+	config_free(&cfg);
+	return r < 0 ? 1 : 0;
+}

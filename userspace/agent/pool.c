@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "userspace/agent/agent.h"
+#include "userspace/agent/maglev.h"
+#include "userspace/lib/cleanup.h"
+#include "userspace/lib/log.h"
+
+#define SCORES_EVERY_MS	 250 /* also without new samples, so that stale ones are noticed */
+#define FIGURES_EVERY_MS 250
+
+bool pool_tracks(const struct config_pool *cfg)
+{
+	switch (cfg->policy) {
+	case CONFIG_POLICY_HASH:
+		return false;
+	case CONFIG_POLICY_P2C:
+		return cfg->load->n_pages == 0;
+	case CONFIG_POLICY_LEAST_QUEUE:
+	case CONFIG_POLICY_LEAST_CONN:
+	case CONFIG_POLICY_ROUND_ROBIN:
+	case CONFIG_POLICY_WEIGHTED_ROUND_ROBIN:
+		break;
+	}
+	return true;
+}
+
+static void configure(struct pool *pool, const struct config_pool *cfg)
+{
+	pool->cfg = cfg;
+	weight_settings_default(&pool->weight_settings);
+	pool->weight_settings.standby_below_ratio = cfg->standby.below_ratio;
+	pool->weight_settings.standby_above_ratio = cfg->standby.above_ratio;
+	pool->weight_settings.max_out_ratio = cfg->thresholds->max_out_ratio;
+	pool->weight_settings.change_ratio = cfg->thresholds->weight_change_ratio;
+	pool->dirty = true;
+	pool->rebuild = true;
+}
+
+int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id,
+	     struct pool **ret_pool)
+{
+	struct pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return -ENOMEM;
+	pool->agent = agent;
+	pool->id = id;
+	pool->n_slots = cfg->table_slots;
+	pool->next_ms = INT64_MAX;
+	snprintf(pool->name, sizeof(pool->name), "%s", cfg->name);
+	configure(pool, cfg);
+	pool->cur = calloc(pool->n_slots, sizeof(*pool->cur));
+	pool->alt = calloc(pool->n_slots, sizeof(*pool->alt));
+	if (!pool->cur || !pool->alt) {
+		pool_free(&pool);
+		return -ENOMEM;
+	}
+	*ret_pool = pool;
+	return 0;
+}
+
+void pool_free(struct pool **pool)
+{
+	struct pool *p = *pool;
+
+	if (!p)
+		return;
+	for (uint32_t i = 0; i < p->n_nodes; i++)
+		node_free(&p->nodes[i]);
+	free(p->nodes);
+	free(p->cur);
+	free(p->alt);
+	free(p);
+	*pool = NULL;
+}
+
+int pool_reconfigure(struct pool *pool, const struct config_pool *cfg)
+{
+	configure(pool, cfg);
+	return 0;
+}
+
+int pool_add(struct pool *pool, struct node *node)
+{
+	struct node **nodes = realloc(pool->nodes, (pool->n_nodes + 1) * sizeof(*nodes));
+
+	if (!nodes)
+		return -ENOMEM;
+	pool->nodes = nodes;
+	nodes[pool->n_nodes++] = node;
+	pool->dirty = true;
+	pool->rebuild = true;
+	return 0;
+}
+
+void pool_remove(struct pool *pool, struct node *node)
+{
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		if (pool->nodes[i] != node)
+			continue;
+		memmove(&pool->nodes[i], &pool->nodes[i + 1],
+			(pool->n_nodes - i - 1) * sizeof(struct node *));
+		pool->n_nodes--;
+		pool->dirty = true;
+		pool->rebuild = true;
+		return;
+	}
+}
+
+struct node *pool_find(const struct pool *pool, const char *name)
+{
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		if (!strcmp(pool->nodes[i]->name, name))
+			return pool->nodes[i];
+	return NULL;
+}
+
+/* --- judgement -------------------------------------------------------------------------------- */
+
+static void member_of(const struct node *node, int64_t now_ms, struct weight_member *ret)
+{
+	*ret = (struct weight_member){
+		.identity = node->identity,
+		.state = node->health.state,
+		.capacity = node->weight * 1000,
+		.warm_permille =
+			health_warm_permille(&node->health, &node->health_settings, now_ms),
+		.degraded_percent = node->cfg->thresholds->degraded_weight,
+		.adopted = node->adopted_weight,
+		.tier = node->cfg->tier,
+		.current = node->effective,
+		.was_degraded = node->held_by_degradation,
+	};
+}
+
+static void log_verdict(const struct pool *pool, const struct weight_verdict *now)
+{
+	const struct weight_verdict *was = &pool->verdict;
+
+	if (now->empty != was->empty || !pool->published) {
+		if (now->empty)
+			log_warn("pool %s: no node left: connections go to this host", pool->name);
+		else if (pool->published)
+			log_info("pool %s: nodes are back", pool->name);
+	}
+	if (now->panic != was->panic)
+		log_warn("pool %s: %s", pool->name,
+			 now->panic ? "too much of it is degraded: degraded nodes stay in"
+				    : "degraded nodes are taken out again");
+	if (now->tiers != was->tiers && pool->published)
+		log_info("pool %s: tiers in use: 0 to %u (healthy %.1f of %.1f)", pool->name,
+			 now->tiers ? now->tiers - 1 : 0, (double)now->healthy / 1000,
+			 (double)now->capacity / 1000);
+}
+
+/* Dead nodes are marked before the table changes, so that none of its slots names one as prev. */
+static void publish_alive(struct pool *pool)
+{
+	struct publish *p = pool->agent->publish;
+
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		const struct node *node = pool->nodes[i];
+		bool keep = pool->cfg->on_down == CONFIG_ON_DOWN_KEEP &&
+			    node->health.operator != LB_STATE_MAINTENANCE;
+
+		if (keep || health_alive(&node->health))
+			publish_backend_set_alive(p, node->id);
+		else
+			publish_backend_set_dead(p, node->id);
+	}
+}
+
+static int build(struct pool *pool, const struct weight_verdict *verdict)
+{
+	_cleanup_free_ struct maglev_member *members = NULL;
+	int r;
+
+	if (verdict->empty) {
+		for (uint32_t i = 0; i < pool->n_slots; i++)
+			pool->cur[i] = LB_BACKEND_LOCAL;
+		memset(pool->alt, 0, pool->n_slots * sizeof(*pool->alt));
+		return 0;
+	}
+	members = calloc(pool->n_nodes, sizeof(*members));
+	if (!members)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		members[i] = (struct maglev_member){
+			.identity = pool->nodes[i]->identity,
+			.weight = pool->nodes[i]->effective,
+			.id = pool->nodes[i]->id,
+		};
+	r = maglev_build(members, pool->n_nodes, pool->n_slots, pool->cur, pool->alt);
+	return r;
+}
+
+/* The schedule of the round robins, and the list that exact scans read. */
+static int publish_lists(struct pool *pool)
+{
+	_cleanup_free_ struct publish_member *members = NULL;
+	_cleanup_free_ uint16_t *ids = NULL;
+	_cleanup_free_ uint16_t *turns = NULL;
+	enum publish_turns kind = PUBLISH_TURNS_WEIGHTED;
+	uint32_t n = 0;
+	int r;
+
+	members = calloc(pool->n_nodes + 1, sizeof(*members));
+	ids = calloc(pool->n_nodes + 1, sizeof(*ids));
+	turns = calloc(LB_TURNS_MAX, sizeof(*turns));
+	if (!members || !ids || !turns)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		members[i].backend = pool->nodes[i]->id;
+		members[i].weight = pool->nodes[i]->effective;
+		if (members[i].weight)
+			ids[n++] = members[i].backend;
+	}
+	if (pool->cfg->policy == CONFIG_POLICY_ROUND_ROBIN)
+		kind = PUBLISH_TURNS_PLAIN;
+	r = publish_turns_build(members, pool->n_nodes, kind, turns);
+	if (r < 0)
+		return r;
+	publish_turns(pool->agent->publish, pool->id, turns, (uint32_t)r);
+	publish_members(pool->agent->publish, pool->id, ids,
+			n < LB_MEMBERS_MAX ? n : LB_MEMBERS_MAX);
+	return 0;
+}
+
+static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int64_t now_ms)
+{
+	uint32_t written = 0;
+	int r = build(pool, verdict);
+
+	if (r == 0)
+		r = publish_slots(pool->agent->publish, pool->id, pool->n_slots, pool->cur,
+				  pool->alt, (uint64_t)now_ms, &written);
+	if (r == 0)
+		r = publish_lists(pool);
+	if (r < 0) {
+		log_error("pool %s: table not built: %s; the old one stays", pool->name,
+			  strerror(-r));
+		return;
+	}
+	pool->rebuild = false;
+	pool->n_builds++;
+	pool->n_words += written;
+	log_debug("pool %s: table built, %u slots written", pool->name, written);
+}
+
+/* Returns whether some weight changed. */
+static bool take_weights(struct pool *pool, const struct weight_output *out)
+{
+	bool changed = false;
+
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		struct node *node = pool->nodes[i];
+
+		if (node->effective != out[i].weight)
+			changed = true;
+		node->effective = out[i].weight;
+		node->held_by_degradation = out[i].held_by_degradation;
+		node->weight_limited = out[i].limited;
+		node_publish_info(node);
+	}
+	return changed;
+}
+
+void pool_judge(struct pool *pool, int64_t now_ms)
+{
+	_cleanup_free_ struct weight_member *members = calloc(pool->n_nodes + 1, sizeof(*members));
+	_cleanup_free_ struct weight_output *out = calloc(pool->n_nodes + 1, sizeof(*out));
+	struct weight_verdict verdict;
+
+	pool->dirty = false;
+	if (!members || !out) {
+		log_error("pool %s: out of memory: weights stay", pool->name);
+		return;
+	}
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		member_of(pool->nodes[i], now_ms, &members[i]);
+	weight_judge(&pool->weight_settings, &pool->memory, members, pool->n_nodes, now_ms, out,
+		     &verdict);
+	publish_alive(pool);
+	if (take_weights(pool, out) || verdict.empty != pool->verdict.empty || !pool->published)
+		pool->rebuild = true;
+	if (pool->rebuild)
+		rebuild(pool, &verdict, now_ms);
+	log_verdict(pool, &verdict);
+	pool->verdict = verdict;
+	pool->published = true;
+	pool->next_ms = verdict.next_ms;
+	pool_publish_scores(pool, now_ms);
+}
+
+/* --- load ------------------------------------------------------------------------------------- */
+
+void pool_publish_scores(struct pool *pool, int64_t now_ms)
+{
+	_cleanup_free_ struct score_member *members = calloc(pool->n_nodes + 1, sizeof(*members));
+	_cleanup_free_ struct score *scores = calloc(pool->n_nodes + 1, sizeof(*scores));
+	_cleanup_free_ double *scratch = calloc(pool->n_nodes + 1, sizeof(*scratch));
+	struct publish *p = pool->agent->publish;
+
+	pool->samples_new = false;
+	pool->scores_ms = now_ms;
+	if (!members || !scores || !scratch)
+		return;
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		members[i] = (struct score_member){
+			.node = &pool->nodes[i]->score,
+			.settings = &pool->nodes[i]->score_settings,
+			.weight = pool->nodes[i]->effective,
+		};
+	score_pool(members, pool->n_nodes, now_ms, scratch, scores);
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		struct node *node = pool->nodes[i];
+
+		if (scores[i].source != SCORE_FRESH)
+			publish_load_base(p, node->id, scores[i].base);
+		publish_load_weight(p, node->id, node->effective,
+				    (scores[i].hot ? LB_LOAD_F_HOT : 0) |
+					    (scores[i].source == SCORE_IGNORED ? LB_LOAD_F_IGNORE
+									       : 0));
+		node->published = scores[i];
+	}
+}
+
+const struct health_pool *pool_figures(struct pool *pool, int64_t now_ms)
+{
+	_cleanup_free_ struct health_pool_member *members = NULL;
+	_cleanup_free_ double *scratch = NULL;
+
+	if (pool->figures_ms && now_ms - pool->figures_ms < FIGURES_EVERY_MS)
+		return &pool->figures;
+	members = calloc(pool->n_nodes + 1, sizeof(*members));
+	scratch = calloc(pool->n_nodes + 1, sizeof(*scratch));
+	if (!members || !scratch)
+		return NULL;
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		const struct node *node = pool->nodes[i];
+		bool fresh = node->sample_ms >= 0 &&
+			     now_ms - node->sample_ms <= node->cfg->load->stale_ms;
+
+		members[i] = (struct health_pool_member){
+			.health = &node->health,
+			.sample = fresh ? &node->sample : NULL,
+			.weight = node->weight * 1000,
+		};
+	}
+	health_pool_figures(members, pool->n_nodes, scratch, &pool->figures);
+	pool->figures_ms = now_ms;
+	return &pool->figures;
+}
+
+void pool_tick(struct pool *pool, int64_t now_ms)
+{
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		node_tick(pool->nodes[i], now_ms);
+	if (pool->dirty || now_ms >= pool->next_ms)
+		pool_judge(pool, now_ms);
+	else if (pool->samples_new || now_ms - pool->scores_ms >= SCORES_EVERY_MS)
+		pool_publish_scores(pool, now_ms);
+}

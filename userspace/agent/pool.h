@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The members of a pool -> its table: weights are judged, the table is built, and the words that
+ * changed are published. DESIGN: "the table follows what changes rarely, load acts on new flows".
+ */
+#ifndef SLUICE_AGENT_POOL_H
+#define SLUICE_AGENT_POOL_H
+
+#include "userspace/agent/config.h"
+#include "userspace/agent/node.h"
+#include "userspace/agent/weight.h"
+
+struct agent;
+
+struct pool {
+	struct agent *agent;
+	const struct config_pool *cfg; /* of the configuration in force */
+	char name[LB_NAME_MAX];
+	uint32_t id;
+	struct node **nodes;
+	uint32_t n_nodes;
+	struct weight_settings weight_settings;
+	struct weight_memory memory;
+	struct weight_verdict verdict;
+	uint16_t *cur; /* as last built, [n_slots] */
+	uint16_t *alt;
+	uint32_t n_slots;
+	bool dirty;	 /* judge before the loop waits again */
+	bool rebuild;	 /* members or weights changed: build the table too */
+	bool published;	 /* at least once */
+	bool samples_new; /* load scores are to be published */
+	int64_t next_ms; /* judge again then */
+	int64_t scores_ms; /* when scores were last published */
+	struct health_pool figures; /* medians, for outliers */
+	int64_t figures_ms;
+	uint64_t n_builds;
+	uint64_t n_words; /* slots written so far */
+};
+
+/* Returns 0 or -ENOMEM. The caller owns *ret_pool; nodes belong to the pool. */
+int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id,
+	     struct pool **ret_pool);
+void pool_free(struct pool **pool);
+
+int pool_reconfigure(struct pool *pool, const struct config_pool *cfg);
+
+/* Takes the node over. Returns 0 or -ENOMEM. */
+int pool_add(struct pool *pool, struct node *node);
+/* Takes the node out; it is the caller's again. */
+void pool_remove(struct pool *pool, struct node *node);
+struct node *pool_find(const struct pool *pool, const char *name);
+
+/* Judge weights now; build and publish if they changed. */
+void pool_judge(struct pool *pool, int64_t now_ms);
+
+/* Publish load scores: base, hot, stale. */
+void pool_publish_scores(struct pool *pool, int64_t now_ms);
+
+void pool_tick(struct pool *pool, int64_t now_ms);
+
+/* Medians of the pool, computed at most every quarter of a second. */
+const struct health_pool *pool_figures(struct pool *pool, int64_t now_ms);
+
+/* Whether every flow needs an entry: the policy looks flows up, or load is counted from flows. */
+bool pool_tracks(const struct config_pool *cfg);
+
+#endif
