@@ -50,9 +50,13 @@ static __always_inline __be32 lb_outer_src(const struct lb_backend *b, __u32 has
 	return b->src[3] | (lb_htonl(hash) & b->src_vary);
 }
 
+struct lb_words3 {
+	__be32 w[3];
+} LB_UNALIGNED;
+
 struct lb_words5 {
 	__be32 w[5];
-};
+} LB_UNALIGNED;
 
 static __always_inline void lb_put_ip4(void *at, const struct lb_backend *b, __u8 proto, __u8 tos,
 				       __u32 len, __u32 hash)
@@ -108,16 +112,16 @@ static __always_inline void lb_put_macs(void *at, const struct lb_backend *b)
 {
 	__u64 dst = *(const volatile __u64 *)b->dmac;
 	__u64 src = *(const volatile __u64 *)b->smac;
-	__u32 *to = at;
+	struct lb_words3 *to = at;
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	to[0] = dst;
-	to[1] = (dst >> 32 & 0xffff) | (src & 0xffff) << 16;
-	to[2] = src >> 16;
+	to->w[0] = dst;
+	to->w[1] = (dst >> 32 & 0xffff) | (src & 0xffff) << 16;
+	to->w[2] = src >> 16;
 #else
-	to[0] = dst >> 32;
-	to[1] = (dst >> 16 & 0xffff) << 16 | src >> 48;
-	to[2] = src >> 16;
+	to->w[0] = dst >> 32;
+	to->w[1] = (dst >> 16 & 0xffff) << 16 | src >> 48;
+	to->w[2] = src >> 16;
 #endif
 }
 
@@ -165,11 +169,11 @@ static __always_inline enum lb_reason lb_tags_read(struct lb_env *env, __u32 l3_
 	struct lb_cursor c = lb_cursor_at(env, 2 * ETH_ALEN);
 
 	for (__u32 i = 0; i < LB_VLAN_MAX && i * 4 + ETH_HLEN < l3_off; i++) {
-		const __be32 *w = lb_take(&c, 4);
+		const struct lb_word *w = lb_take(&c, sizeof(*w));
 
 		if (!w)
 			return LB_R_TRUNCATED;
-		ret_tags->w[i] = *w;
+		ret_tags->w[i] = w->w;
 	}
 	return LB_R_OK;
 }
@@ -178,11 +182,11 @@ static __always_inline enum lb_reason lb_tags_write(struct lb_cursor *c, __u32 l
 						    const struct lb_tags *tags)
 {
 	for (__u32 i = 0; i < LB_VLAN_MAX && i * 4 + ETH_HLEN < l3_off; i++) {
-		__be32 *w = lb_take(c, 4);
+		struct lb_word *w = lb_take(c, sizeof(*w));
 
 		if (!w)
 			return LB_R_TRUNCATED;
-		*w = tags->w[i];
+		w->w = tags->w[i];
 	}
 	return LB_R_OK;
 }

@@ -50,6 +50,20 @@
 #define LB_WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define LB_FETCH_ADD(p, v)  __sync_fetch_and_add(p, v)
 
+/*
+ * Headers are read and written in words wherever they lie: a host on which that is not simply a
+ * load (or whose tests check alignment) says so here. XDP: nothing, so that clang emits words.
+ */
+#ifndef LB_UNALIGNED
+#define LB_UNALIGNED
+#endif
+
+#ifdef __clang__
+#define LB_UNROLL _Pragma("unroll")
+#else
+#define LB_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 #define lb_memcpy(dst, src, n) __builtin_memcpy(dst, src, n)
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

@@ -51,6 +51,10 @@ struct lb_cursor {
 	void *end;
 };
 
+struct lb_word {
+	__be32 w;
+} LB_UNALIGNED;
+
 struct lb_vlan_hdr {
 	__be16 tci;
 	__be16 proto;
@@ -112,7 +116,7 @@ static __always_inline __be16 lb_parse_link(struct lb_cursor *c, void *start, st
 	if (!eth)
 		return 0;
 	proto = eth->h_proto;
-#pragma unroll
+	LB_UNROLL
 	for (int i = 0; i < LB_VLAN_MAX; i++) {
 		const struct lb_vlan_hdr *tag;
 

@@ -21,16 +21,17 @@ static __always_inline int lb_may_reply(struct lb_env *env)
 
 static __always_inline void lb_swap_macs(void *at)
 {
-	__u32 *w = at, a = w[0], b = w[1], c = w[2];
+	struct lb_words3 *to = at;
+	__u32 a = to->w[0], b = to->w[1], c = to->w[2];
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	w[0] = b >> 16 | c << 16;
-	w[1] = c >> 16 | a << 16;
-	w[2] = a >> 16 | b << 16;
+	to->w[0] = b >> 16 | c << 16;
+	to->w[1] = c >> 16 | a << 16;
+	to->w[2] = a >> 16 | b << 16;
 #else
-	w[0] = b << 16 | c >> 16;
-	w[1] = c << 16 | a >> 16;
-	w[2] = a << 16 | b >> 16;
+	to->w[0] = b << 16 | c >> 16;
+	to->w[1] = c << 16 | a >> 16;
+	to->w[2] = a << 16 | b >> 16;
 #endif
 }
 
