@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Helpers of the namespace tests, the demo and the drills. Import with the repository in sys.path."""
+"""Helpers of namespace tests, demo and drills. Import with the repository in sys.path."""
 import os
 import sys
 

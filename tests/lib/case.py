@@ -78,7 +78,7 @@ class Context:
                 self.skip(f"{name} is missing")
 
     def last_words(self, lines: int = 15) -> str:
-        """The last lines of every program that ran: the agent's first, quiet programs not at all."""
+        """The last lines of every program that ran, the agent's first; of quiet ones nothing."""
         processes = [p for tb in self.testbeds for h in tb.hosts.values() for p in h.processes]
         processes.sort(key=lambda p: not p.name.startswith("sluiced"))
         parts = []

@@ -7,7 +7,7 @@ import time
 
 
 class NotInTime(AssertionError):
-    """A condition did not come true within its time; the message names it and what was last seen."""
+    """A condition did not come true in its time; the message has it and what was last seen."""
 
 
 def wait_until(condition, timeout_s: float, what: str, interval_s: float = 0.02, ignore=()):

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-import sluice_testbed as testbed_module
+from sluice_testbed import system
 from sluice_testbed import TestbedError
 
 from tests.lib import ROOT
@@ -28,7 +28,7 @@ sys.path.insert(0, {os.path.dirname(COMMAND)!r})
 import sluice_testbed
 def main():
     print("begin", flush=True)
-    with sluice_testbed.Testbed(prefix=sys.argv[1]) as tb:
+    with sluice_testbed.Testbed(prefix=sys.argv[1], log_dir=sys.argv[2]) as tb:
         tb.client.popen(["sleep", "1000"])
         print("up", flush=True)
         time.sleep(60)
@@ -46,20 +46,20 @@ def command(*words: str, prefix: str | None = None, **kwargs) -> subprocess.Comp
     return subprocess.run([*argv, *words[1:]], capture_output=True, text=True, timeout=60, **kwargs)
 
 
-def spawn_owner_up(prefix: str) -> subprocess.Popen:
-    owner = spawn_owner(prefix)
+def spawn_owner_up(prefix: str, log_dir: str) -> subprocess.Popen:
+    owner = spawn_owner(prefix, log_dir)
     equal([owner.stdout.readline() for _ in range(2)], [b"begin\n", b"up\n"], "the owner says")
     return owner
 
 
-def spawn_owner(prefix: str) -> subprocess.Popen:
+def spawn_owner(prefix: str, log_dir: str) -> subprocess.Popen:
     """Signals at their defaults: a shell may have started us with SIGINT ignored."""
 
     def default_signals() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     return subprocess.Popen(
-        [sys.executable, "-c", OWNER, prefix],
+        [sys.executable, "-c", OWNER, prefix, log_dir],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         process_group=0,
@@ -294,9 +294,9 @@ def root_untouched(t):
     equal(seen(), before, "links, rules, routes, forwarding")
 
 
-def interrupt_at(signum: int, delay_s: float, group: bool) -> None:
+def interrupt_at(log_dir: str, signum: int, delay_s: float, group: bool) -> None:
     prefix = new_prefix()
-    owner = spawn_owner(prefix)
+    owner = spawn_owner(prefix, log_dir)
     equal(owner.stdout.readline(), b"begin\n", "what the owner says")
     time.sleep(delay_s)
     if group:
@@ -309,32 +309,32 @@ def interrupt_at(signum: int, delay_s: float, group: bool) -> None:
     equal(owner.returncode, -signum, f"{what}: how it ended: {errors.decode()}")
 
 
-def interrupt_often(signum: int, rounds: int, group: bool) -> None:
+def interrupt_often(t, signum: int, rounds: int, group: bool) -> None:
     chance = random.Random(signum)
     for i in range(rounds):
-        interrupt_at(signum, (i + chance.random()) * 0.5 / rounds, group)
+        interrupt_at(t.log_dir, signum, (i + chance.random()) * 0.5 / rounds, group)
 
 
 @case("Ctrl-C at any moment leaves nothing behind", timeout_s=120)
 def ctrl_c(t):
-    interrupt_often(signal.SIGINT, 25, group=True)
+    interrupt_often(t, signal.SIGINT, 25, group=True)
 
 
 @case("SIGTERM at any moment leaves nothing behind", timeout_s=120)
 def sigterm(t):
-    interrupt_often(signal.SIGTERM, 15, group=False)
+    interrupt_often(t, signal.SIGTERM, 15, group=False)
 
 
 @case("SIGKILL of the creator at any moment leaves nothing behind", timeout_s=120)
 def sigkill(t):
-    interrupt_often(signal.SIGKILL, 20, group=False)
+    interrupt_often(t, signal.SIGKILL, 20, group=False)
 
 
 @case("a second Ctrl-C during the clean-up does not stop it", timeout_s=60)
 def ctrl_c_twice(t):
     for delay_s in (0.0, 0.005, 0.02, 0.05, 0.1):
         prefix = new_prefix()
-        owner = spawn_owner_up(prefix)
+        owner = spawn_owner_up(prefix, t.log_dir)
         os.killpg(owner.pid, signal.SIGINT)
         time.sleep(delay_s)
         if owner.poll() is None:
@@ -346,7 +346,7 @@ def ctrl_c_twice(t):
 @case("after SIGKILL of creator and guard, two `down` at once remove everything", timeout_s=60)
 def kill_both(t):
     prefix = new_prefix()
-    owner = spawn_owner_up(prefix)
+    owner = spawn_owner_up(prefix, t.log_dir)
     guards = guards_of(prefix)
     equal(len(guards), 1, "guards")
     os.kill(guards[0], signal.SIGKILL)
@@ -367,7 +367,7 @@ def stale(t):
     kept, lost = new_prefix(), new_prefix()
     command("up", "--nodes", "1", prefix=kept)
     try:
-        owner = spawn_owner_up(lost)
+        owner = spawn_owner_up(lost, t.log_dir)
         for pid in guards_of(lost):
             os.kill(pid, signal.SIGKILL)
         owner.kill()
@@ -416,11 +416,11 @@ def stubborn_programs(t):
     stopped = tb["node1"].popen(["sleep", "1000"])
     wait_until(lambda: "started" in shell.output(), 5, "the script runs")
     stopped.send(signal.SIGSTOP)
-    fds = testbed_module._netns_fds([tb.client.ns, tb["node1"].ns])
+    fds = system.netns_fds([tb.client.ns, tb["node1"].ns])
     inodes = {os.fstat(fd).st_ino for fd in fds.values()}
-    wait_until(lambda: len(testbed_module._processes_in(inodes)) >= 4, 5, "all of them run")
+    wait_until(lambda: len(system.processes_in(inodes)) >= 4, 5, "all of them run")
     tb.down()
-    equal(testbed_module._processes_in(inodes), [], "processes in namespaces of the testbed")
+    equal(system.processes_in(inodes), [], "processes in namespaces of the testbed")
     for fd in fds.values():
         os.close(fd)
 
