@@ -398,10 +398,11 @@ static void test_explanations(void **state)
 	static const char *const expr[LOAD_FIELD_N] = {
 		[LOAD_QUEUE] = "sum(q) + sum(r{a=\"b\"})", [LOAD_RUNNING] = "run",
 		[LOAD_KV] = "kv",	     [LOAD_GPU_MEM] = "used / total",
-		[LOAD_PROGRESS] = "bad",
+		[LOAD_PROGRESS] = "bad",     [LOAD_ABORTS] = "sum(a / b)",
 	};
 	struct metrics_reader *r = reader_of(expr, METRIC_FORMAT_PROM, 0);
-	static const char page[] = "q 1\nrun -3\nkv 62\nused 1\ntotal 0\nbad x\n";
+	static const char page[] = "q 1\nrun -3\nkv 62\nused 1\ntotal 0\nbad x\n"
+				   "a{i=\"1\"} 1\nb{i=\"2\"} 1\n";
 	static const struct {
 		enum metric_status status;
 		const char *text;
@@ -417,7 +418,8 @@ static void test_explanations(void **state)
 						    "'used / total' (expression 'used / total')" },
 		[LOAD_PROGRESS] = { METRIC_UNREADABLE, "progress has no value: not readable as a "
 						       "number is 'bad' (expression 'bad')" },
-		[LOAD_ABORTS] = { METRIC_UNUSED, "aborts is not asked for" },
+		[LOAD_ABORTS] = { METRIC_ABSENT, "aborts has no value: no two samples of "
+						 "'sum(a / b)' have the same labels" },
 		[LOAD_SLOTS] = { METRIC_UNUSED, "slots is not asked for" },
 	};
 	struct load_sample s;

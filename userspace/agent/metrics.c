@@ -369,6 +369,9 @@ const char *metrics_reader_explain(const struct metrics_reader *reader, enum loa
 	else if (status == METRIC_OUT_OF_RANGE)
 		snprintf(buf, size, "%s = %g from '%s' %s", name, reader->refused[field],
 			 metric_expr_text(e), words);
+	else if (status == METRIC_ABSENT && !culprit)
+		snprintf(buf, size, "%s has no value: no two samples of '%s' have the same labels",
+			 name, metric_expr_text(e));
 	else
 		snprintf(buf, size, "%s %s '%s' (expression '%s')", name, words,
 			 culprit ? culprit : metric_expr_text(e), metric_expr_text(e));
