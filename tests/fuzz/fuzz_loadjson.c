@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Any bytes as a JSON page of load, and as the body of a health answer. Checked: a sample is finite
- * and in its ranges; a page is refused with a reason; a cause is one printable line; and pieces make
- * no difference.
+ * and in its ranges; a page is refused with a reason; a cause is one printable line; and pieces
+ * make no difference.
  */
 #include <errno.h>
 #include <math.h>
@@ -27,9 +27,9 @@
 static struct metrics_reader *make_reader(void)
 {
 	struct preset_overrides o = {
-		.expr = { [LOAD_RUNNING] = "first(running, sum(engines[*].running), [-1].running)",
-			  [LOAD_KV] = "max(gpus[*].used / gpus[*].total)",
-			  [LOAD_SLOTS] = "count([*][*].x) + a.b[0].c?" },
+		.expr = {[LOAD_RUNNING] = "first(running, sum(engines[*].running), [-1].running)",
+			 [LOAD_KV] = "max(gpus[*].used / gpus[*].total)",
+			 [LOAD_SLOTS] = "count([*][*].x) + a.b[0].c?"},
 	};
 	struct preset_spec *spec = NULL;
 	struct metrics_reader *r = NULL;
@@ -57,8 +57,8 @@ static int read_page(struct metrics_reader *r, const char *data, size_t len, siz
 
 static void check_page(struct metrics_reader *r, const char *data, size_t len)
 {
-	struct load_sample whole = { 0 };
-	struct load_sample pieces = { 0 };
+	struct load_sample whole = {0};
+	struct load_sample pieces = {0};
 	int e = read_page(r, data, len, len ? len : 1, &whole);
 
 	CHECK(read_page(r, data, len, 1 + len % 17, &pieces) == e);
@@ -74,7 +74,7 @@ static void check_page(struct metrics_reader *r, const char *data, size_t len)
 
 static void check_health(const char *data, size_t len)
 {
-	static const unsigned int statuses[] = { 200, 302, 400, 404, 429, 500, 503 };
+	static const unsigned int statuses[] = {200, 302, 400, 404, 429, 500, 503};
 	const struct preset *p;
 	char cause[100];
 

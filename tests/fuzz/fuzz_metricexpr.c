@@ -39,7 +39,7 @@ static void on_unreadable(void *ctx, int id)
 
 static void feed_prom(struct metric_run *run, const char *page, size_t len)
 {
-	static const struct promtext_ops ops = { on_want, on_sample, on_unreadable };
+	static const struct promtext_ops ops = {on_want, on_sample, on_unreadable};
 	struct promtext *p = NULL;
 
 	CHECK(promtext_new(&ops, run, &p) == 0);
@@ -62,7 +62,7 @@ static void check_run(struct metric_run *run, enum metric_format format, const c
 		      size_t len)
 {
 	enum metric_status status[2];
-	double value[2] = { 0, 0 };
+	double value[2] = {0, 0};
 
 	for (int i = 0; i < 2; i++) {
 		metric_run_reset(run);
@@ -86,7 +86,7 @@ static void check_format(const char *text, enum metric_format format, const char
 	struct metric_expr *e = NULL;
 	struct metric_set *set = NULL;
 	struct metric_run *run = NULL;
-	struct metric_error error = { .pos = SIZE_MAX };
+	struct metric_error error = {.pos = SIZE_MAX};
 
 	if (metric_expr_compile(text, format, METRIC_AGG_MAX, &e, &error) < 0) {
 		CHECK(!e && error.pos <= strlen(text));

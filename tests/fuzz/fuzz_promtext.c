@@ -71,12 +71,12 @@ static void on_unreadable(void *ctx, int id)
 	d->calls++;
 }
 
-static const struct promtext_ops ops = { on_want, on_sample, on_unreadable };
+static const struct promtext_ops ops = {on_want, on_sample, on_unreadable};
 
 static struct digest parse(struct promtext *p, struct digest *d, const char *data, size_t len,
 			   size_t piece, struct promtext_stats *ret_stats)
 {
-	*d = (struct digest){ 0 };
+	*d = (struct digest){0};
 	promtext_begin(p);
 	for (size_t at = 0; at < len; at += piece)
 		CHECK(promtext_feed(p, data + at, len - at < piece ? len - at : piece) == 0);
@@ -91,7 +91,7 @@ static struct digest parse(struct promtext *p, struct digest *d, const char *dat
 
 static void check_pieces(const char *data, size_t len)
 {
-	size_t pieces[] = { len ? len : 1, 1, 2 + len % 61 };
+	size_t pieces[] = {len ? len : 1, 1, 2 + len % 61};
 	struct promtext_stats stats[ARRAY_SIZE(pieces)];
 	struct digest digests[ARRAY_SIZE(pieces)];
 	struct promtext *p = NULL;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Pages -> load samples. The first table reads every page in tests/fixtures/servers/metrics with the
- * preset of its server and states what a careful person reads from it; a file without a row fails.
+ * Pages -> load samples. The first table reads every page in tests/fixtures/servers/metrics with
+ * the preset of its server and states what a careful person reads from it; a file without a row
+ * fails.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +22,7 @@
 #include "userspace/lib/cleanup.h"
 
 #define DIRECTORY "tests/fixtures/servers/metrics/"
-#define NONE	  NAN /* the page does not give this field */
+#define NONE      NAN /* the page does not give this field */
 
 static char *read_file(const char *name, size_t *ret_len)
 {
@@ -90,8 +91,7 @@ static void expect(const char *what, const struct metrics_reader *r, const struc
 
 #define TRTLLM_JSON                                                                                \
 	{                                                                                          \
-		.format = METRIC_FORMAT_JSON, .metrics_path = "/metrics",                          \
-		.expr = {                                                                          \
+		.format = METRIC_FORMAT_JSON, .metrics_path = "/metrics", .expr = {                \
 			[LOAD_QUEUE] = "[-1].numQueuedRequests",                                   \
 			[LOAD_RUNNING] = "[-1].numActiveRequests",                                 \
 			[LOAD_KV] = "[-1].kvCacheStats.usedNumBlocks / "                           \
@@ -101,7 +101,7 @@ static void expect(const char *what, const struct metrics_reader *r, const struc
 		}                                                                                  \
 	}
 
-static const char *const dcgm[] = { "dcgm" };
+static const char *const dcgm[] = {"dcgm"};
 
 #define DCGM                                                                                       \
 	{                                                                                          \
@@ -116,51 +116,56 @@ static const struct {
 	struct preset_overrides overrides;
 } pages[] = {
 	/* Both GPUs are about as full; the second decides: 74891 of 74891 + 6101 MiB. */
-	{ "dcgm_exporter.prom", "tcp",
-	  { NONE, NONE, NONE, 74891.0 / 80992.0, NONE, NONE, NONE }, DCGM },
-	{ "dcgm_exporter_pre_2026_05_Hostname.prom", "tcp",
-	  { NONE, NONE, NONE, 74891.0 / 80992.0, NONE, NONE, NONE }, DCGM },
+	{"dcgm_exporter.prom",
+	 "tcp",
+	 {NONE, NONE, NONE, 74891.0 / 80992.0, NONE, NONE, NONE},
+	 DCGM},
+	{"dcgm_exporter_pre_2026_05_Hostname.prom",
+	 "tcp",
+	 {NONE, NONE, NONE, 74891.0 / 80992.0, NONE, NONE, NONE},
+	 DCGM},
 	/* While the exporter reloads: known to be nothing, not zero. */
-	{ "empty_200_body_dcgm_reload.prom", "tcp",
-	  { NONE, NONE, NONE, NONE, NONE, NONE, NONE }, DCGM },
+	{"empty_200_body_dcgm_reload.prom",
+	 "tcp",
+	 {NONE, NONE, NONE, NONE, NONE, NONE, NONE},
+	 DCGM},
 	/* Waiting: 3 + 4 + 5, not the by_reason or decoy lines. KV: NaN and +Inf say nothing. */
-	{ "edge_cases.prom", "vllm", { 12, 10, 0.5, NONE, 7557572, NONE, NONE }, { 0 } },
-	{ "edge_crlf.prom", "sglang", { 3, 2, NONE, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "edge_truncated_no_final_newline.prom", "vllm",
-	  { 1, 4, NONE, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "llamacpp_b4747_busy.prom", "llamacpp",
-	  { 3, 2, 0.0219727, NONE, 42, NONE, NONE }, { 0 } },
-	{ "llamacpp_b4747_idle.prom", "llamacpp", { 0, 0, 0, NONE, 0, NONE, NONE }, { 0 } },
+	{"edge_cases.prom", "vllm", {12, 10, 0.5, NONE, 7557572, NONE, NONE}, {0}},
+	{"edge_crlf.prom", "sglang", {3, 2, NONE, NONE, NONE, NONE, NONE}, {0}},
+	{"edge_truncated_no_final_newline.prom", "vllm", {1, 4, NONE, NONE, NONE, NONE, NONE}, {0}},
+	{"llamacpp_b4747_busy.prom", "llamacpp", {3, 2, 0.0219727, NONE, 42, NONE, NONE}, {0}},
+	{"llamacpp_b4747_idle.prom", "llamacpp", {0, 0, 0, NONE, 0, NONE, NONE}, {0}},
 	/* Waiting for a handle and waiting in the engine: 5 + 8. */
-	{ "lmdeploy.prom", "lmdeploy", { 13, 120, 0.81, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "nim_legacy_unprefixed.prom", "nim", { 2, 8, 0.37, NONE, 20234, NONE, NONE }, { 0 } },
-	{ "nim_new_mixed.prom", "nim", { 1, 3, 0.02, NONE, NONE, NONE, 1024 }, { 0 } },
-	{ "sglang_dp2.prom", "sglang", { 9, 35, 0.97, NONE, 7557572, NONE, NONE }, { 0 } },
-	{ "sglang_old_nolabels.prom", "sglang", { 4, 8, 0.28, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "tgi.prom", "tgi", { 17, 42, NONE, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "triton.prom", "triton",
-	  { 97, NONE, NONE, 78109474816.0 / 85520809984.0, NONE, NONE, NONE }, { 0 } },
-	{ "triton_tensorrtllm.prom", "triton-trtllm",
-	  { 1, 1, 0.4875, NONE, 0, NONE, 512 }, { 0 } },
-	{ "trtllm_serve_metrics_is_json.json", "trtllm",
-	  { 3, 20, 0.62, NONE, 1201, NONE, 256 }, TRTLLM_JSON },
-	{ "trtllm_serve_prometheus.prom", "trtllm", { 3, 20, 0.62, NONE, 1234, NONE, 256 }, { 0 } },
-	{ "vllm_ray.prom", "ray-serve", { 2, 5, 0.41, NONE, NONE, NONE, NONE }, { 0 } },
+	{"lmdeploy.prom", "lmdeploy", {13, 120, 0.81, NONE, NONE, NONE, NONE}, {0}},
+	{"nim_legacy_unprefixed.prom", "nim", {2, 8, 0.37, NONE, 20234, NONE, NONE}, {0}},
+	{"nim_new_mixed.prom", "nim", {1, 3, 0.02, NONE, NONE, NONE, 1024}, {0}},
+	{"sglang_dp2.prom", "sglang", {9, 35, 0.97, NONE, 7557572, NONE, NONE}, {0}},
+	{"sglang_old_nolabels.prom", "sglang", {4, 8, 0.28, NONE, NONE, NONE, NONE}, {0}},
+	{"tgi.prom", "tgi", {17, 42, NONE, NONE, NONE, NONE, NONE}, {0}},
+	{"triton.prom",
+	 "triton",
+	 {97, NONE, NONE, 78109474816.0 / 85520809984.0, NONE, NONE, NONE},
+	 {0}},
+	{"triton_tensorrtllm.prom", "triton-trtllm", {1, 1, 0.4875, NONE, 0, NONE, 512}, {0}},
+	{"trtllm_serve_metrics_is_json.json",
+	 "trtllm",
+	 {3, 20, 0.62, NONE, 1201, NONE, 256},
+	 TRTLLM_JSON},
+	{"trtllm_serve_prometheus.prom", "trtllm", {3, 20, 0.62, NONE, 1234, NONE, 256}, {0}},
+	{"vllm_ray.prom", "ray-serve", {2, 5, 0.41, NONE, NONE, NONE, NONE}, {0}},
 	/* Ray's names are not vLLM's. */
-	{ "vllm_ray.prom", "vllm", { NONE, NONE, NONE, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "vllm_v0.prom", "vllm", { 3, 16, 0.6217, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "vllm_v1_0.9_both_kv_names.prom", "vllm", { 0, 3, 0.125, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "vllm_v1_dp2.prom", "vllm",
-	  { 7, 53, 0.9130434782608695, NONE, 90210, 17, NONE }, { 0 } },
+	{"vllm_ray.prom", "vllm", {NONE, NONE, NONE, NONE, NONE, NONE, NONE}, {0}},
+	{"vllm_v0.prom", "vllm", {3, 16, 0.6217, NONE, NONE, NONE, NONE}, {0}},
+	{"vllm_v1_0.9_both_kv_names.prom", "vllm", {0, 3, 0.125, NONE, NONE, NONE, NONE}, {0}},
+	{"vllm_v1_dp2.prom", "vllm", {7, 53, 0.9130434782608695, NONE, 90210, 17, NONE}, {0}},
 	/* A page read with a foreign preset gives nothing, rather than zeros. */
-	{ "vllm_v1_dp2.prom", "sglang", { NONE, NONE, NONE, NONE, NONE, NONE, NONE }, { 0 } },
-	{ "trtllm_serve_prometheus.prom", "tgi",
-	  { NONE, NONE, NONE, NONE, NONE, NONE, NONE }, { 0 } },
+	{"vllm_v1_dp2.prom", "sglang", {NONE, NONE, NONE, NONE, NONE, NONE, NONE}, {0}},
+	{"trtllm_serve_prometheus.prom", "tgi", {NONE, NONE, NONE, NONE, NONE, NONE, NONE}, {0}},
 };
 
 static void test_every_fixture(void **state)
 {
-	static const size_t pieces[] = { SIZE_MAX / 2, 1, 7, 1000 };
+	static const size_t pieces[] = {SIZE_MAX / 2, 1, 7, 1000};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
@@ -173,7 +178,7 @@ static void test_every_fixture(void **state)
 		page = read_file(pages[i].file, &len);
 		assert_int_equal(spec->n_sources, 1);
 		assert_int_equal(metrics_reader_new(spec->sources[0].set, 0, &r), 0);
-		preset_spec_free(&spec);	/* the reader keeps what it needs */
+		preset_spec_free(&spec); /* the reader keeps what it needs */
 		for (size_t k = 0; k < ARRAY_SIZE(pieces); k++) {
 			assert_int_equal(read_page(r, page, len, pieces[k], METRICS_END_FRAMED, &s),
 					 0);
@@ -230,7 +235,7 @@ static struct metrics_reader *reader_of(const char *const *expr, enum metric_for
 
 static struct metrics_reader *json_reader(void)
 {
-	struct preset_overrides o = { 0 };
+	struct preset_overrides o = {0};
 	struct preset_spec *spec = apply("json", &o);
 	struct metrics_reader *r = NULL;
 
@@ -244,35 +249,39 @@ static const struct {
 	const char *page;
 	double want[LOAD_FIELD_N];
 } json_pages[] = {
-	{ "the seed form",
-	  "{\"status\":\"ok\",\"queue_depth\":3,\"running\":2,\"gpu_memory_usage\":97.5}",
-	  { 3, 2, NONE, 0.975, NONE, NONE, NONE } },
-	{ "all that may be there",
-	  "{\"queue_depth\":0,\"running\":0,\"gpu_memory_usage\":0,\"kv_cache_usage\":50,"
-	  "\"progress\":7,\"aborts\":1,\"slots\":64}",
-	  { 0, 0, 0.5, 0, 7, 1, 64 } },
-	{ "null is absent, and so is what is not there",
-	  "{\"queue_depth\":null,\"running\":1}", { NONE, 1, NONE, NONE, NONE, NONE, NONE } },
-	{ "numbers as strings, booleans, lists and objects are refused",
-	  "{\"queue_depth\":\"3\",\"running\":true,\"gpu_memory_usage\":[1],\"slots\":{}}",
-	  { NONE, NONE, NONE, NONE, NONE, NONE, NONE } },
-	{ "integers beyond 64 bits are only large",
-	  "{\"queue_depth\":1,\"progress\":98765432109876543210,"
-	  "\"aborts\":99999999999999999}",
-	  { 1, NONE, NONE, NONE, NONE, 1e17, NONE } },
-	{ "negative, absurd and over-full are refused",
-	  "{\"queue_depth\":-1,\"running\":1e12,\"gpu_memory_usage\":106,\"slots\":0}",
-	  { NONE, NONE, NONE, NONE, NONE, NONE, NONE } },
-	{ "full, within rounding, is full",
-	  "{\"gpu_memory_usage\":104.9,\"kv_cache_usage\":100}",
-	  { NONE, NONE, 1, 1, NONE, NONE, NONE } },
-	{ "blanks and CRLF around it", " \r\n{ \"queue_depth\" : 4 }\r\n ",
-	  { 4, NONE, NONE, NONE, NONE, NONE, NONE } },
-	{ "an empty page gives nothing", "", { NONE, NONE, NONE, NONE, NONE, NONE, NONE } },
-	{ "another kind of document gives nothing", "[1,2]",
-	  { NONE, NONE, NONE, NONE, NONE, NONE, NONE } },
-	{ "a NUL in a string is no end", "{\"x\":\"\\u0000\",\"queue_depth\":5}",
-	  { 5, NONE, NONE, NONE, NONE, NONE, NONE } },
+	{"the seed form",
+	 "{\"status\":\"ok\",\"queue_depth\":3,\"running\":2,\"gpu_memory_usage\":97.5}",
+	 {3, 2, NONE, 0.975, NONE, NONE, NONE}},
+	{"all that may be there",
+	 "{\"queue_depth\":0,\"running\":0,\"gpu_memory_usage\":0,\"kv_cache_usage\":50,"
+	 "\"progress\":7,\"aborts\":1,\"slots\":64}",
+	 {0, 0, 0.5, 0, 7, 1, 64}},
+	{"null is absent, and so is what is not there",
+	 "{\"queue_depth\":null,\"running\":1}",
+	 {NONE, 1, NONE, NONE, NONE, NONE, NONE}},
+	{"numbers as strings, booleans, lists and objects are refused",
+	 "{\"queue_depth\":\"3\",\"running\":true,\"gpu_memory_usage\":[1],\"slots\":{}}",
+	 {NONE, NONE, NONE, NONE, NONE, NONE, NONE}},
+	{"integers beyond 64 bits are only large",
+	 "{\"queue_depth\":1,\"progress\":98765432109876543210,"
+	 "\"aborts\":99999999999999999}",
+	 {1, NONE, NONE, NONE, NONE, 1e17, NONE}},
+	{"negative, absurd and over-full are refused",
+	 "{\"queue_depth\":-1,\"running\":1e12,\"gpu_memory_usage\":106,\"slots\":0}",
+	 {NONE, NONE, NONE, NONE, NONE, NONE, NONE}},
+	{"full, within rounding, is full",
+	 "{\"gpu_memory_usage\":104.9,\"kv_cache_usage\":100}",
+	 {NONE, NONE, 1, 1, NONE, NONE, NONE}},
+	{"blanks and CRLF around it",
+	 " \r\n{ \"queue_depth\" : 4 }\r\n ",
+	 {4, NONE, NONE, NONE, NONE, NONE, NONE}},
+	{"an empty page gives nothing", "", {NONE, NONE, NONE, NONE, NONE, NONE, NONE}},
+	{"another kind of document gives nothing",
+	 "[1,2]",
+	 {NONE, NONE, NONE, NONE, NONE, NONE, NONE}},
+	{"a NUL in a string is no end",
+	 "{\"x\":\"\\u0000\",\"queue_depth\":5}",
+	 {5, NONE, NONE, NONE, NONE, NONE, NONE}},
 };
 
 static void test_json_pages(void **state)
@@ -297,15 +306,21 @@ static void test_json_pages(void **state)
 static void test_json_garbage(void **state)
 {
 	static const char *const garbage[] = {
-		"<html>502 Bad Gateway</html>", "{\"queue_depth\":3", "{\"queue_depth\":3}}",
-		"{\"queue_depth\":3,}",		"\xff\xfe",	      "{'queue_depth':3}",
-		"queue_depth 3\n",		"{\"queue_depth\":NaN}", " ",
+		"<html>502 Bad Gateway</html>",
+		"{\"queue_depth\":3",
+		"{\"queue_depth\":3}}",
+		"{\"queue_depth\":3,}",
+		"\xff\xfe",
+		"{'queue_depth':3}",
+		"queue_depth 3\n",
+		"{\"queue_depth\":NaN}",
+		" ",
 	};
 	struct metrics_reader *r = json_reader();
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(garbage); i++) {
-		struct load_sample s = { .has = 0x55 };
+		struct load_sample s = {.has = 0x55};
 
 		if (read_page(r, garbage[i], strlen(garbage[i]), 5, METRICS_END_FRAMED, &s) !=
 		    -EBADMSG)
@@ -333,22 +348,24 @@ static void test_json_deep_nesting(void **state)
 
 static void test_page_limit(void **state)
 {
-	static const char *const expr[LOAD_FIELD_N] = { [LOAD_QUEUE] = "q" };
-	static const char *const json[LOAD_FIELD_N] = { [LOAD_QUEUE] = "q" };
-	struct metrics_reader *readers[] = { reader_of(expr, METRIC_FORMAT_PROM, 10),
-					     reader_of(json, METRIC_FORMAT_JSON, 10) };
-	static const char *const fits[] = { "q 3\n# abcd", "{\"q\":3   }" };
+	static const char *const expr[LOAD_FIELD_N] = {[LOAD_QUEUE] = "q"};
+	static const char *const json[LOAD_FIELD_N] = {[LOAD_QUEUE] = "q"};
+	struct metrics_reader *readers[] = {reader_of(expr, METRIC_FORMAT_PROM, 10),
+					    reader_of(json, METRIC_FORMAT_JSON, 10)};
+	static const char *const fits[] = {"q 3\n# abcd", "{\"q\":3   }"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
 		struct metrics_reader *r = readers[i];
-		struct load_sample s = { 0 };
+		struct load_sample s = {0};
 
 		for (size_t piece = 1; piece <= 11; piece += 2) {
-			assert_int_equal(read_page(r, fits[i], 10, piece, METRICS_END_FRAMED, &s), 0);
+			assert_int_equal(read_page(r, fits[i], 10, piece, METRICS_END_FRAMED, &s),
+					 0);
 			assert_true(s.has == LOAD_HAS(LOAD_QUEUE) && s.queue == 3);
-			assert_int_equal(read_page(r, "q 3\n# abcde", 11, piece,
-						   METRICS_END_FRAMED, &s), -EFBIG);
+			assert_int_equal(
+				read_page(r, "q 3\n# abcde", 11, piece, METRICS_END_FRAMED, &s),
+				-EFBIG);
 			assert_int_equal(metrics_reader_feed(r, "x", 1), -EFBIG);
 			assert_int_equal(metrics_reader_end(r, METRICS_END_FRAMED, &s), -EFBIG);
 			assert_string_equal(metrics_reader_error(r),
@@ -361,9 +378,9 @@ static void test_page_limit(void **state)
 /* A last line without newline counts only where the transfer says that it is whole. */
 static void test_open_last_line(void **state)
 {
-	static const char *const expr[LOAD_FIELD_N] = { [LOAD_QUEUE] = "q" };
+	static const char *const expr[LOAD_FIELD_N] = {[LOAD_QUEUE] = "q"};
 	struct metrics_reader *r = reader_of(expr, METRIC_FORMAT_PROM, 0);
-	struct load_sample s = { .has = 0x55 };
+	struct load_sample s = {.has = 0x55};
 
 	(void)state;
 	assert_int_equal(read_page(r, "q 17", 4, 99, METRICS_END_CLOSED, &s), -EBADMSG);
@@ -381,7 +398,7 @@ static void test_open_last_line(void **state)
 /* A page that is abandoned half-way leaves nothing behind for the next. */
 static void test_abandoned_page(void **state)
 {
-	static const char *const expr[LOAD_FIELD_N] = { [LOAD_QUEUE] = "sum(q)" };
+	static const char *const expr[LOAD_FIELD_N] = {[LOAD_QUEUE] = "sum(q)"};
 	struct metrics_reader *r = reader_of(expr, METRIC_FORMAT_PROM, 0);
 	struct load_sample s;
 
@@ -396,9 +413,12 @@ static void test_abandoned_page(void **state)
 static void test_explanations(void **state)
 {
 	static const char *const expr[LOAD_FIELD_N] = {
-		[LOAD_QUEUE] = "sum(q) + sum(r{a=\"b\"})", [LOAD_RUNNING] = "run",
-		[LOAD_KV] = "kv",	     [LOAD_GPU_MEM] = "used / total",
-		[LOAD_PROGRESS] = "bad",     [LOAD_ABORTS] = "sum(a / b)",
+		[LOAD_QUEUE] = "sum(q) + sum(r{a=\"b\"})",
+		[LOAD_RUNNING] = "run",
+		[LOAD_KV] = "kv",
+		[LOAD_GPU_MEM] = "used / total",
+		[LOAD_PROGRESS] = "bad",
+		[LOAD_ABORTS] = "sum(a / b)",
 	};
 	struct metrics_reader *r = reader_of(expr, METRIC_FORMAT_PROM, 0);
 	static const char page[] = "q 1\nrun -3\nkv 62\nused 1\ntotal 0\nbad x\n"
@@ -407,20 +427,20 @@ static void test_explanations(void **state)
 		enum metric_status status;
 		const char *text;
 	} want[LOAD_FIELD_N] = {
-		[LOAD_QUEUE] = { METRIC_ABSENT,
-				 "queue has no value: nothing in the page matches 'r{a=\"b\"}' "
-				 "(expression 'sum(q) + sum(r{a=\"b\"})')" },
-		[LOAD_RUNNING] = { METRIC_OUT_OF_RANGE,
-				   "running = -3 from 'run' is out of its range" },
-		[LOAD_KV] = { METRIC_OUT_OF_RANGE, "kv = 62 from 'kv' is out of its range, 0 to 1 "
-						   "(a percentage? divide by 100)" },
-		[LOAD_GPU_MEM] = { METRIC_DIV_ZERO, "gpu_mem has no value: it divides by zero, see "
-						    "'used / total' (expression 'used / total')" },
-		[LOAD_PROGRESS] = { METRIC_UNREADABLE, "progress has no value: not readable as a "
-						       "number is 'bad' (expression 'bad')" },
-		[LOAD_ABORTS] = { METRIC_ABSENT, "aborts has no value: no two samples of "
-						 "'sum(a / b)' have the same labels" },
-		[LOAD_SLOTS] = { METRIC_UNUSED, "slots is not asked for" },
+		[LOAD_QUEUE] = {METRIC_ABSENT,
+				"queue has no value: nothing in the page matches 'r{a=\"b\"}' "
+				"(expression 'sum(q) + sum(r{a=\"b\"})')"},
+		[LOAD_RUNNING] = {METRIC_OUT_OF_RANGE,
+				  "running = -3 from 'run' is out of its range"},
+		[LOAD_KV] = {METRIC_OUT_OF_RANGE, "kv = 62 from 'kv' is out of its range, 0 to 1 "
+						  "(a percentage? divide by 100)"},
+		[LOAD_GPU_MEM] = {METRIC_DIV_ZERO, "gpu_mem has no value: it divides by zero, see "
+						   "'used / total' (expression 'used / total')"},
+		[LOAD_PROGRESS] = {METRIC_UNREADABLE, "progress has no value: not readable as a "
+						      "number is 'bad' (expression 'bad')"},
+		[LOAD_ABORTS] = {METRIC_ABSENT, "aborts has no value: no two samples of "
+						"'sum(a / b)' have the same labels"},
+		[LOAD_SLOTS] = {METRIC_UNUSED, "slots is not asked for"},
 	};
 	struct load_sample s;
 	char text[256];
@@ -438,7 +458,7 @@ static void test_explanations(void **state)
 
 static void test_stats(void **state)
 {
-	static const char *const expr[LOAD_FIELD_N] = { [LOAD_QUEUE] = "q" };
+	static const char *const expr[LOAD_FIELD_N] = {[LOAD_QUEUE] = "q"};
 	struct metrics_reader *r = reader_of(expr, METRIC_FORMAT_PROM, 0);
 	static const char page[] = "# x\nq 1\nq x\nother 1\n";
 	struct metrics_page_stats stats;
@@ -466,7 +486,7 @@ static void test_watch(void **state)
 		[LOAD_GPU_MEM] = "max(mem)",
 	};
 	struct metrics_reader *r = reader_of(expr, METRIC_FORMAT_PROM, 0);
-	struct metrics_watch watch = { 0 };
+	struct metrics_watch watch = {0};
 	struct load_sample s;
 
 	(void)state;
@@ -485,9 +505,9 @@ static void test_watch(void **state)
 
 static void test_merge(void **state)
 {
-	struct load_sample own = { .has = LOAD_HAS(LOAD_QUEUE) | LOAD_HAS(LOAD_GPU_MEM),
-				   .queue = 3, .gpu_mem = 0.5 };
-	struct load_sample addon = { .has = LOAD_HAS(LOAD_GPU_MEM), .queue = 9, .gpu_mem = 0.9 };
+	struct load_sample own = {
+		.has = LOAD_HAS(LOAD_QUEUE) | LOAD_HAS(LOAD_GPU_MEM), .queue = 3, .gpu_mem = 0.5};
+	struct load_sample addon = {.has = LOAD_HAS(LOAD_GPU_MEM), .queue = 9, .gpu_mem = 0.9};
 
 	(void)state;
 	load_sample_merge(&own, &addon);

@@ -48,26 +48,25 @@ static const struct {
 	uint32_t provides;
 	enum preset_progress progress;
 } rows[] = {
-	{ "json", "/health", "/health", 0, Q | R | K | G | P | A | S, PRESET_PROGRESS_STEP },
-	{ "vllm", "/health", "/metrics", 0, Q | R | K | P | A, PRESET_PROGRESS_STEP },
-	{ "sglang", "/health", "/metrics", 0, Q | R | K | P | A, PRESET_PROGRESS_REQUEST },
-	{ "tgi", "/health", "/metrics", 0, Q | R | P, PRESET_PROGRESS_STEP },
-	{ "triton", "/v2/health/ready", "/metrics", 8002, Q | G | P, PRESET_PROGRESS_REQUEST },
-	{ "triton-trtllm", "/v2/health/ready", "/metrics", 8002, Q | R | K | G | P | S,
-	  PRESET_PROGRESS_STEP },
-	{ "trtllm", "/health", "/prometheus/metrics", 0, Q | R | K | P | S,
-	  PRESET_PROGRESS_REQUEST },
-	{ "nim", "/v1/health/ready", "/v1/metrics", 0, Q | R | K | P | S, PRESET_PROGRESS_STEP },
-	{ "llamacpp", "/health", "/metrics", 0, Q | R | K | P, PRESET_PROGRESS_STEP },
-	{ "lmdeploy", "/health", "/metrics", 0, Q | R | K | P, PRESET_PROGRESS_STEP },
-	{ "ray-serve", "/-/healthz", "/metrics", 8080, Q | R | K, PRESET_PROGRESS_NONE },
-	{ "ollama", "/", NULL, 0, 0, PRESET_PROGRESS_NONE },
-	{ "tcp", NULL, NULL, 0, 0, PRESET_PROGRESS_NONE },
+	{"json", "/health", "/health", 0, Q | R | K | G | P | A | S, PRESET_PROGRESS_STEP},
+	{"vllm", "/health", "/metrics", 0, Q | R | K | P | A, PRESET_PROGRESS_STEP},
+	{"sglang", "/health", "/metrics", 0, Q | R | K | P | A, PRESET_PROGRESS_REQUEST},
+	{"tgi", "/health", "/metrics", 0, Q | R | P, PRESET_PROGRESS_STEP},
+	{"triton", "/v2/health/ready", "/metrics", 8002, Q | G | P, PRESET_PROGRESS_REQUEST},
+	{"triton-trtllm", "/v2/health/ready", "/metrics", 8002, Q | R | K | G | P | S,
+	 PRESET_PROGRESS_STEP},
+	{"trtllm", "/health", "/prometheus/metrics", 0, Q | R | K | P | S, PRESET_PROGRESS_REQUEST},
+	{"nim", "/v1/health/ready", "/v1/metrics", 0, Q | R | K | P | S, PRESET_PROGRESS_STEP},
+	{"llamacpp", "/health", "/metrics", 0, Q | R | K | P, PRESET_PROGRESS_STEP},
+	{"lmdeploy", "/health", "/metrics", 0, Q | R | K | P, PRESET_PROGRESS_STEP},
+	{"ray-serve", "/-/healthz", "/metrics", 8080, Q | R | K, PRESET_PROGRESS_NONE},
+	{"ollama", "/", NULL, 0, 0, PRESET_PROGRESS_NONE},
+	{"tcp", NULL, NULL, 0, 0, PRESET_PROGRESS_NONE},
 };
 
 static void test_rows(void **state)
 {
-	const struct preset_overrides none = { 0 };
+	const struct preset_overrides none = {0};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -104,7 +103,7 @@ static void test_rows(void **state)
 
 static void test_json_is_its_own_health_page(void **state)
 {
-	struct preset_overrides o = { 0 };
+	struct preset_overrides o = {0};
 	struct preset_spec *spec = apply("json", &o);
 
 	(void)state;
@@ -118,12 +117,12 @@ static void test_json_is_its_own_health_page(void **state)
 	assert_false(spec->sources[0].is_health);
 	preset_spec_free(&spec);
 
-	o = (struct preset_overrides){ .health_path = "/load", .metrics_path = "/load" };
+	o = (struct preset_overrides){.health_path = "/load", .metrics_path = "/load"};
 	spec = apply("json", &o);
 	assert_true(spec->sources[0].is_health);
 	preset_spec_free(&spec);
 
-	o = (struct preset_overrides){ .check = PRESET_CHECK_TCP };
+	o = (struct preset_overrides){.check = PRESET_CHECK_TCP};
 	spec = apply("json", &o);
 	assert_false(spec->sources[0].is_health);
 	preset_spec_free(&spec);
@@ -141,10 +140,13 @@ static void test_every_field_can_be_overridden(void **state)
 		.metrics_port = 82,
 		.http = PRESET_HTTP_2,
 		.progress = PRESET_PROGRESS_REQUEST,
-		.expr = { [LOAD_QUEUE] = queue,		[LOAD_RUNNING] = "run",
-			  [LOAD_KV] = "kv / 100",	[LOAD_GPU_MEM] = "mem",
-			  [LOAD_PROGRESS] = "steps",	[LOAD_ABORTS] = "none",
-			  [LOAD_SLOTS] = "slots" },
+		.expr = {[LOAD_QUEUE] = queue,
+			 [LOAD_RUNNING] = "run",
+			 [LOAD_KV] = "kv / 100",
+			 [LOAD_GPU_MEM] = "mem",
+			 [LOAD_PROGRESS] = "steps",
+			 [LOAD_ABORTS] = "none",
+			 [LOAD_SLOTS] = "slots"},
 	};
 	struct preset_spec *spec = apply("vllm", &o);
 
@@ -172,7 +174,7 @@ static void test_every_field_can_be_overridden(void **state)
 
 static void test_one_override_keeps_the_rest(void **state)
 {
-	struct preset_overrides o = { .expr = { [LOAD_PROGRESS] = "sum(steps)" } };
+	struct preset_overrides o = {.expr = {[LOAD_PROGRESS] = "sum(steps)"}};
 	struct preset_spec *spec = apply("sglang", &o);
 
 	(void)state;
@@ -182,7 +184,7 @@ static void test_one_override_keeps_the_rest(void **state)
 	assert_int_equal(spec->progress, PRESET_PROGRESS_STEP);
 	preset_spec_free(&spec);
 
-	o = (struct preset_overrides){ .expr = { [LOAD_PROGRESS] = "none" } };
+	o = (struct preset_overrides){.expr = {[LOAD_PROGRESS] = "none"}};
 	spec = apply("sglang", &o);
 	assert_int_equal(spec->progress, PRESET_PROGRESS_NONE);
 	assert_int_equal(spec->provides, Q | R | K | A);
@@ -191,9 +193,9 @@ static void test_one_override_keeps_the_rest(void **state)
 
 static void test_another_format_drops_the_presets_expressions(void **state)
 {
-	struct preset_overrides o = { .format = METRIC_FORMAT_JSON,
-				      .metrics_path = "/metrics",
-				      .expr = { [LOAD_QUEUE] = "[-1].numQueuedRequests" } };
+	struct preset_overrides o = {.format = METRIC_FORMAT_JSON,
+				     .metrics_path = "/metrics",
+				     .expr = {[LOAD_QUEUE] = "[-1].numQueuedRequests"}};
 	struct preset_spec *spec = apply("trtllm", &o);
 
 	(void)state;
@@ -205,7 +207,7 @@ static void test_another_format_drops_the_presets_expressions(void **state)
 
 static void test_scraping_off_and_on(void **state)
 {
-	struct preset_overrides o = { .format = METRIC_FORMAT_NONE };
+	struct preset_overrides o = {.format = METRIC_FORMAT_NONE};
 	struct preset_spec *spec = apply("vllm", &o);
 
 	(void)state;
@@ -214,8 +216,7 @@ static void test_scraping_off_and_on(void **state)
 	assert_int_equal(spec->progress, PRESET_PROGRESS_NONE);
 	preset_spec_free(&spec);
 
-	o = (struct preset_overrides){ .format = METRIC_FORMAT_PROM,
-				       .expr = { [LOAD_QUEUE] = "q" } };
+	o = (struct preset_overrides){.format = METRIC_FORMAT_PROM, .expr = {[LOAD_QUEUE] = "q"}};
 	spec = apply("ollama", &o);
 	assert_int_equal(spec->n_sources, 1);
 	assert_string_equal(spec->sources[0].path, "/metrics");
@@ -225,8 +226,8 @@ static void test_scraping_off_and_on(void **state)
 
 static void test_addon(void **state)
 {
-	static const char *const addons[] = { "dcgm" };
-	struct preset_overrides o = { .addons = addons, .n_addons = 1 };
+	static const char *const addons[] = {"dcgm"};
+	struct preset_overrides o = {.addons = addons, .n_addons = 1};
 	struct preset_spec *spec = apply("vllm", &o);
 
 	(void)state;
@@ -252,7 +253,7 @@ static void test_addon(void **state)
 static void test_health_overrides(void **state)
 {
 	char words[] = "ready";
-	struct preset_overrides o = { .health_expect = words };
+	struct preset_overrides o = {.health_expect = words};
 	struct preset_spec *spec = apply("vllm", &o);
 
 	(void)state;
@@ -263,20 +264,20 @@ static void test_health_overrides(void **state)
 	assert_int_equal(spec->rules.status[0].status, 503);
 	preset_spec_free(&spec);
 
-	o = (struct preset_overrides){ .health_status_field = "state" };
+	o = (struct preset_overrides){.health_status_field = "state"};
 	spec = apply("vllm", &o);
 	assert_int_equal(spec->rules.body, HEALTH_BODY_JSON);
 	assert_string_equal(spec->rules.status_field, "state");
 	preset_spec_free(&spec);
 
 	/* A path turns connecting into asking. */
-	o = (struct preset_overrides){ .health_path = "/up" };
+	o = (struct preset_overrides){.health_path = "/up"};
 	spec = apply("tcp", &o);
 	assert_int_equal(spec->check, PRESET_CHECK_HTTP);
 	assert_string_equal(spec->health_path, "/up");
 	preset_spec_free(&spec);
 
-	o = (struct preset_overrides){ .check = PRESET_CHECK_TCP, .health_port = 22 };
+	o = (struct preset_overrides){.check = PRESET_CHECK_TCP, .health_port = 22};
 	spec = apply("vllm", &o);
 	assert_int_equal(spec->check, PRESET_CHECK_TCP);
 	assert_null(spec->health_path);
@@ -285,9 +286,9 @@ static void test_health_overrides(void **state)
 	preset_spec_free(&spec);
 }
 
-static const char *const twice[] = { "dcgm", "dcgm" };
-static const char *const vllm[] = { "vllm" };
-static const char *const unknown[] = { "nvml" };
+static const char *const twice[] = {"dcgm", "dcgm"};
+static const char *const vllm[] = {"vllm"};
+static const char *const unknown[] = {"nvml"};
 
 static const struct {
 	const char *preset;
@@ -296,56 +297,107 @@ static const struct {
 	size_t pos;
 	const char *text;
 } errors[] = {
-	{ "dcgm", { 0 }, "preset", 0,
-	  "'dcgm' is only an addition to another preset; expected one of json, vllm, sglang, tgi, "
-	  "triton, triton-trtllm, trtllm, nim, llamacpp, lmdeploy, ray-serve, ollama, tcp" },
-	{ "vllm", { .health_path = "health" }, "health_path", 0,
-	  "expected a path that starts with '/', found 'health'" },
-	{ "vllm", { .health_path = "" }, "health_path", 0,
-	  "expected a path that starts with '/', found ''" },
-	{ "vllm", { .metrics_path = "/a b" }, "metrics_path", 0,
-	  "byte 2 of the path is not allowed there; write it as %XX" },
-	{ "vllm", { .health_path = "/a\r\nHost: x" }, "health_path", 0,
-	  "byte 2 of the path is not allowed there; write it as %XX" },
-	{ "vllm", { .metrics_path = "/a#b" }, "metrics_path", 0,
-	  "byte 2 of the path is not allowed there; write it as %XX" },
-	{ "vllm", { .expr = { [LOAD_QUEUE] = "sum(vllm:num_requests_waiting" } }, "expr.queue", 29,
-	  "expected ')' or an operator, found the end" },
-	{ "vllm", { .expr = { [LOAD_GPU_MEM] = "a.b" } }, "expr.gpu_mem", 1,
-	  "a metric name has no '.'; write it in '\"' if it does" },
-	{ "vllm", { .format = METRIC_FORMAT_JSON }, "format", 0,
-	  "the page has no expression: name at least one field, or format: none" },
-	{ "tgi", { .expr = { [LOAD_QUEUE] = "none", [LOAD_RUNNING] = "none",
-			     [LOAD_PROGRESS] = "none" } }, "format", 0,
-	  "the page has no expression: name at least one field, or format: none" },
-	{ "ollama", { .expr = { [LOAD_QUEUE] = "q" } }, "format", 0,
-	  "preset 'ollama' scrapes no page: set the format to prometheus or json" },
-	{ "tcp", { .metrics_port = 9100 }, "format", 0,
-	  "preset 'tcp' scrapes no page: set the format to prometheus or json" },
-	{ "vllm", { .addons = twice, .n_addons = 2 }, "addons", 0, "'dcgm' is given twice" },
-	{ "tgi", { .addons = vllm, .n_addons = 1 }, "addons", 0,
-	  "'vllm' is not an add-on; known: dcgm" },
-	{ "tgi", { .addons = unknown, .n_addons = 1 }, "addons", 0,
-	  "'nvml' is not an add-on; known: dcgm" },
-	{ "tcp", { .check = PRESET_CHECK_HTTP }, "health_path", 0, "an http check needs a path" },
-	{ "tcp", { .check = PRESET_CHECK_TCP, .health_path = "/" }, "health_path", 0,
-	  "a tcp check has no path" },
-	{ "tcp", { .health_expect = "x" }, "health_expect", 0, "a tcp check reads no answer" },
-	{ "tcp", { .health_status_field = "x" }, "health_status_field", 0,
-	  "a tcp check reads no answer" },
-	{ "vllm", { .health_expect = "x", .health_status_field = "y" }, "health_expect", 0,
-	  "give either health_expect or health_status_field" },
+	{"dcgm",
+	 {0},
+	 "preset",
+	 0,
+	 "'dcgm' is only an addition to another preset; expected one of json, vllm, sglang, tgi, "
+	 "triton, triton-trtllm, trtllm, nim, llamacpp, lmdeploy, ray-serve, ollama, tcp"},
+	{"vllm",
+	 {.health_path = "health"},
+	 "health_path",
+	 0,
+	 "expected a path that starts with '/', found 'health'"},
+	{"vllm",
+	 {.health_path = ""},
+	 "health_path",
+	 0,
+	 "expected a path that starts with '/', found ''"},
+	{"vllm",
+	 {.metrics_path = "/a b"},
+	 "metrics_path",
+	 0,
+	 "byte 2 of the path is not allowed there; write it as %XX"},
+	{"vllm",
+	 {.health_path = "/a\r\nHost: x"},
+	 "health_path",
+	 0,
+	 "byte 2 of the path is not allowed there; write it as %XX"},
+	{"vllm",
+	 {.metrics_path = "/a#b"},
+	 "metrics_path",
+	 0,
+	 "byte 2 of the path is not allowed there; write it as %XX"},
+	{"vllm",
+	 {.expr = {[LOAD_QUEUE] = "sum(vllm:num_requests_waiting"}},
+	 "expr.queue",
+	 29,
+	 "expected ')' or an operator, found the end"},
+	{"vllm",
+	 {.expr = {[LOAD_GPU_MEM] = "a.b"}},
+	 "expr.gpu_mem",
+	 1,
+	 "a metric name has no '.'; write it in '\"' if it does"},
+	{"vllm",
+	 {.format = METRIC_FORMAT_JSON},
+	 "format",
+	 0,
+	 "the page has no expression: name at least one field, or format: none"},
+	{"tgi",
+	 {.expr = {[LOAD_QUEUE] = "none", [LOAD_RUNNING] = "none", [LOAD_PROGRESS] = "none"}},
+	 "format",
+	 0,
+	 "the page has no expression: name at least one field, or format: none"},
+	{"ollama",
+	 {.expr = {[LOAD_QUEUE] = "q"}},
+	 "format",
+	 0,
+	 "preset 'ollama' scrapes no page: set the format to prometheus or json"},
+	{"tcp",
+	 {.metrics_port = 9100},
+	 "format",
+	 0,
+	 "preset 'tcp' scrapes no page: set the format to prometheus or json"},
+	{"vllm", {.addons = twice, .n_addons = 2}, "addons", 0, "'dcgm' is given twice"},
+	{"tgi",
+	 {.addons = vllm, .n_addons = 1},
+	 "addons",
+	 0,
+	 "'vllm' is not an add-on; known: dcgm"},
+	{"tgi",
+	 {.addons = unknown, .n_addons = 1},
+	 "addons",
+	 0,
+	 "'nvml' is not an add-on; known: dcgm"},
+	{"tcp", {.check = PRESET_CHECK_HTTP}, "health_path", 0, "an http check needs a path"},
+	{"tcp",
+	 {.check = PRESET_CHECK_TCP, .health_path = "/"},
+	 "health_path",
+	 0,
+	 "a tcp check has no path"},
+	{"tcp", {.health_expect = "x"}, "health_expect", 0, "a tcp check reads no answer"},
+	{"tcp",
+	 {.health_status_field = "x"},
+	 "health_status_field",
+	 0,
+	 "a tcp check reads no answer"},
+	{"vllm",
+	 {.health_expect = "x", .health_status_field = "y"},
+	 "health_expect",
+	 0,
+	 "give either health_expect or health_status_field"},
 };
 
 static void test_errors(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
-		struct preset_error error = { .pos = 99 };
+		struct preset_error error = {.pos = 99};
 		struct preset_spec *spec = NULL;
 
-		assert_int_equal(preset_apply(preset_find(errors[i].preset), &errors[i].o, &spec,
-					      &error), -EINVAL);
+		assert_int_equal(
+			preset_apply(preset_find(errors[i].preset), &errors[i].o, &spec, &error),
+			-EINVAL);
 		assert_null(spec);
 		if (strcmp(error.key, errors[i].key) != 0 || error.pos != errors[i].pos ||
 		    strcmp(error.text, errors[i].text) != 0)
@@ -358,7 +410,7 @@ static void test_errors(void **state)
 static void test_path_length(void **state)
 {
 	char path[1100];
-	struct preset_overrides o = { .health_path = path };
+	struct preset_overrides o = {.health_path = path};
 	struct preset_spec *spec = NULL;
 	struct preset_error error;
 

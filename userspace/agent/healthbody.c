@@ -18,15 +18,15 @@ static const struct {
 	const char *phrase;
 	enum health_verdict verdict;
 } phrases[] = {
-	{ "loading model", HEALTH_VERDICT_LOADING },		 /* llama.cpp */
-	{ "model is loading", HEALTH_VERDICT_LOADING },
-	{ "route table is not populated", HEALTH_VERDICT_LOADING }, /* Ray Serve */
-	{ "no replicas are available yet", HEALTH_VERDICT_LOADING },
-	{ "being drained", HEALTH_VERDICT_DRAINING },
-	{ "shutting down", HEALTH_VERDICT_DRAINING },
-	{ "no slot available", HEALTH_VERDICT_BUSY },	/* llama.cpp */
-	{ "server busy", HEALTH_VERDICT_BUSY },		/* Ollama */
-	{ "overloaded", HEALTH_VERDICT_BUSY },		/* TGI, vLLM front ends */
+	{"loading model", HEALTH_VERDICT_LOADING}, /* llama.cpp */
+	{"model is loading", HEALTH_VERDICT_LOADING},
+	{"route table is not populated", HEALTH_VERDICT_LOADING}, /* Ray Serve */
+	{"no replicas are available yet", HEALTH_VERDICT_LOADING},
+	{"being drained", HEALTH_VERDICT_DRAINING},
+	{"shutting down", HEALTH_VERDICT_DRAINING},
+	{"no slot available", HEALTH_VERDICT_BUSY}, /* llama.cpp */
+	{"server busy", HEALTH_VERDICT_BUSY},       /* Ollama */
+	{"overloaded", HEALTH_VERDICT_BUSY},        /* TGI, vLLM front ends */
 };
 
 enum word_kind {
@@ -43,31 +43,54 @@ static const struct {
 	const char *word;
 	enum word_kind kind;
 } words[] = {
-	{ "ok", WORD_PASS },		  { "healthy", WORD_PASS },
-	{ "ready", WORD_PASS },		  { "up", WORD_PASS },
-	{ "pass", WORD_PASS },		  { "passing", WORD_PASS },
-	{ "serving", WORD_PASS },	  { "running", WORD_PASS },
-	{ "alive", WORD_PASS },		  { "live", WORD_PASS },
-	{ "available", WORD_PASS },	  { "success", WORD_PASS },
-	{ "idle", WORD_PASS },		  { "degraded", WORD_PASS },
-	{ "warn", WORD_PASS },		  { "true", WORD_PASS },
-	{ "busy", WORD_BUSY },		  { "overloaded", WORD_BUSY },
-	{ "saturated", WORD_BUSY },	  { "no_slot_available", WORD_BUSY },
-	{ "loading", WORD_LOADING },	  { "loading_model", WORD_LOADING },
-	{ "starting", WORD_LOADING },	  { "initializing", WORD_LOADING },
-	{ "initialising", WORD_LOADING }, { "warming", WORD_LOADING },
-	{ "warming_up", WORD_LOADING },	  { "warmup", WORD_LOADING },
-	{ "booting", WORD_LOADING },	  { "pending", WORD_LOADING },
-	{ "not_ready", WORD_NOT_READY },  { "unready", WORD_NOT_READY },
-	{ "unavailable", WORD_NOT_READY },
-	{ "draining", WORD_DRAINING },	  { "drained", WORD_DRAINING },
-	{ "stopping", WORD_DRAINING },	  { "shutting_down", WORD_DRAINING },
-	{ "terminating", WORD_DRAINING }, { "maintenance", WORD_DRAINING },
-	{ "unhealthy", WORD_FAIL },	  { "error", WORD_FAIL },
-	{ "fail", WORD_FAIL },		  { "failed", WORD_FAIL },
-	{ "failing", WORD_FAIL },	  { "down", WORD_FAIL },
-	{ "critical", WORD_FAIL },	  { "dead", WORD_FAIL },
-	{ "false", WORD_FAIL },
+	{"ok", WORD_PASS},
+	{"healthy", WORD_PASS},
+	{"ready", WORD_PASS},
+	{"up", WORD_PASS},
+	{"pass", WORD_PASS},
+	{"passing", WORD_PASS},
+	{"serving", WORD_PASS},
+	{"running", WORD_PASS},
+	{"alive", WORD_PASS},
+	{"live", WORD_PASS},
+	{"available", WORD_PASS},
+	{"success", WORD_PASS},
+	{"idle", WORD_PASS},
+	{"degraded", WORD_PASS},
+	{"warn", WORD_PASS},
+	{"true", WORD_PASS},
+	{"busy", WORD_BUSY},
+	{"overloaded", WORD_BUSY},
+	{"saturated", WORD_BUSY},
+	{"no_slot_available", WORD_BUSY},
+	{"loading", WORD_LOADING},
+	{"loading_model", WORD_LOADING},
+	{"starting", WORD_LOADING},
+	{"initializing", WORD_LOADING},
+	{"initialising", WORD_LOADING},
+	{"warming", WORD_LOADING},
+	{"warming_up", WORD_LOADING},
+	{"warmup", WORD_LOADING},
+	{"booting", WORD_LOADING},
+	{"pending", WORD_LOADING},
+	{"not_ready", WORD_NOT_READY},
+	{"unready", WORD_NOT_READY},
+	{"unavailable", WORD_NOT_READY},
+	{"draining", WORD_DRAINING},
+	{"drained", WORD_DRAINING},
+	{"stopping", WORD_DRAINING},
+	{"shutting_down", WORD_DRAINING},
+	{"terminating", WORD_DRAINING},
+	{"maintenance", WORD_DRAINING},
+	{"unhealthy", WORD_FAIL},
+	{"error", WORD_FAIL},
+	{"fail", WORD_FAIL},
+	{"failed", WORD_FAIL},
+	{"failing", WORD_FAIL},
+	{"down", WORD_FAIL},
+	{"critical", WORD_FAIL},
+	{"dead", WORD_FAIL},
+	{"false", WORD_FAIL},
 };
 
 /* One answer being judged. */
@@ -77,7 +100,7 @@ struct answer {
 	const char *body;
 	size_t len;
 	enum health_history history;
-	json_t *json; /* the body, or NULL */
+	json_t *json;                  /* the body, or NULL */
 	char message[MESSAGE_MAX + 1]; /* the server's own words, printable; "" without */
 	char *cause;
 	size_t size;
@@ -269,8 +292,8 @@ static bool judge_rule(struct answer *a, enum health_verdict *ret_verdict)
 
 		if (rule->status != a->status)
 			continue;
-		*ret_verdict = rule->verdict == HEALTH_VERDICT_LOADING ? not_ready(a) :
-									  rule->verdict;
+		*ret_verdict =
+			rule->verdict == HEALTH_VERDICT_LOADING ? not_ready(a) : rule->verdict;
 		say(a, rule->cause);
 		return true;
 	}
@@ -301,13 +324,13 @@ enum health_verdict health_body_judge(const struct health_rules *rules, unsigned
 				      const char *body, size_t len, enum health_history history,
 				      char *ret_cause, size_t size)
 {
-	struct answer a = { .rules = rules,
-			    .status = status,
-			    .body = body ? body : "",
-			    .len = len < HEALTH_BODY_MAX_BYTES ? len : HEALTH_BODY_MAX_BYTES,
-			    .history = history,
-			    .cause = ret_cause,
-			    .size = size };
+	struct answer a = {.rules = rules,
+			   .status = status,
+			   .body = body ? body : "",
+			   .len = len < HEALTH_BODY_MAX_BYTES ? len : HEALTH_BODY_MAX_BYTES,
+			   .history = history,
+			   .cause = ret_cause,
+			   .size = size};
 	enum health_verdict v;
 	bool success;
 

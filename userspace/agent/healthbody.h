@@ -14,8 +14,8 @@
 
 enum health_verdict {
 	HEALTH_VERDICT_PASS = 1,
-	HEALTH_VERDICT_BUSY,	 /* alive, says it has no room (429, "no slot available") */
-	HEALTH_VERDICT_LOADING,	 /* alive, not ready yet */
+	HEALTH_VERDICT_BUSY,     /* alive, says it has no room (429, "no slot available") */
+	HEALTH_VERDICT_LOADING,  /* alive, not ready yet */
 	HEALTH_VERDICT_DRAINING, /* alive, wants no new work; live streams go on */
 	HEALTH_VERDICT_FAIL,
 };
@@ -31,11 +31,11 @@ enum health_history {
 enum health_body {
 	HEALTH_BODY_ANY = 1,  /* the status is enough; empty is fine */
 	HEALTH_BODY_CONTAINS, /* must contain `expect` */
-	HEALTH_BODY_JSON,     /* must be a JSON object; its status_field, if it has one, is judged */
+	HEALTH_BODY_JSON, /* must be a JSON object; its status_field, if it has one, is judged */
 };
 
 #define HEALTH_RULES_STATUS_MAX 4
-#define HEALTH_BODY_MAX_BYTES	(64u << 10) /* more than this is never needed; callers cap here */
+#define HEALTH_BODY_MAX_BYTES   (64u << 10) /* more than this is never needed; callers cap here */
 
 /* A status that means something else than "2xx passes, the rest fails" on some server. */
 struct health_status_rule {
@@ -47,7 +47,7 @@ struct health_status_rule {
 
 struct health_rules {
 	enum health_body body;
-	const char *expect;	  /* HEALTH_BODY_CONTAINS */
+	const char *expect;       /* HEALTH_BODY_CONTAINS */
 	const char *status_field; /* HEALTH_BODY_JSON: its key, usually "status" */
 	struct health_status_rule status[HEALTH_RULES_STATUS_MAX];
 };

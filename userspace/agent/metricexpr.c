@@ -29,8 +29,8 @@ static const struct {
 	const char *name;
 	enum metric_agg agg; /* 0: first() */
 } functions[] = {
-	{ "sum", METRIC_AGG_SUM }, { "max", METRIC_AGG_MAX },	  { "min", METRIC_AGG_MIN },
-	{ "avg", METRIC_AGG_AVG }, { "count", METRIC_AGG_COUNT }, { "first", 0 },
+	{"sum", METRIC_AGG_SUM}, {"max", METRIC_AGG_MAX},     {"min", METRIC_AGG_MIN},
+	{"avg", METRIC_AGG_AVG}, {"count", METRIC_AGG_COUNT}, {"first", 0},
 };
 
 __attribute__((format(printf, 3, 4))) static int fail(struct parser *p, const char *at,
@@ -173,7 +173,7 @@ static int parse_value(struct parser *p, struct metric_filter *f)
 /* label = "a" | "b" */
 static int parse_filter(struct parser *p)
 {
-	struct metric_filter f = { .first_value = p->e->n_values };
+	struct metric_filter f = {.first_value = p->e->n_values};
 	int r;
 
 	skip_blanks(p);
@@ -192,7 +192,8 @@ static int parse_filter(struct parser *p)
 	if (!take(p, '='))
 		return fail_expected(p, f.negated ? "'='" : "'=' or '!='");
 	if (*p->pos == '~')
-		return fail(p, p->pos, "regular expressions are not supported; write a=\"x\"|\"y\"");
+		return fail(p, p->pos,
+			    "regular expressions are not supported; write a=\"x\"|\"y\"");
 	do {
 		r = parse_value(p, &f);
 		if (r < 0)
@@ -234,7 +235,7 @@ static int add_step(struct parser *p, struct metric_selector *s, struct metric_s
 /* [ index ] or [ * ], the bracket taken already. */
 static int parse_index(struct parser *p, struct metric_selector *s)
 {
-	struct metric_step step = { .kind = METRIC_STEP_ALL };
+	struct metric_step step = {.kind = METRIC_STEP_ALL};
 	uint64_t index;
 	bool negative;
 	const char *start;
@@ -264,7 +265,7 @@ static int parse_index(struct parser *p, struct metric_selector *s)
 /* name or "string" in a path. */
 static int parse_key(struct parser *p, struct metric_selector *s)
 {
-	struct metric_step step = { .kind = METRIC_STEP_KEY };
+	struct metric_step step = {.kind = METRIC_STEP_KEY};
 	int r;
 
 	skip_blanks(p);
@@ -320,11 +321,11 @@ static int parse_series(struct parser *p, struct metric_selector *s)
 
 static int parse_selector(struct parser *p, uint8_t *ret_index)
 {
-	struct metric_node node = { .kind = METRIC_NODE_SELECT,
-				    .operand = METRIC_NODE_NONE,
-				    .next = METRIC_NODE_NONE,
-				    .selector = p->e->n_selectors };
-	struct metric_selector s = { 0 };
+	struct metric_node node = {.kind = METRIC_NODE_SELECT,
+				   .operand = METRIC_NODE_NONE,
+				   .next = METRIC_NODE_NONE,
+				   .selector = p->e->n_selectors};
+	struct metric_selector s = {0};
 	const char *start = p->pos;
 	const char *end;
 	int r;
@@ -344,9 +345,8 @@ static int parse_selector(struct parser *p, uint8_t *ret_index)
 
 static int parse_number(struct parser *p, uint8_t *ret_index)
 {
-	struct metric_node node = { .kind = METRIC_NODE_NUMBER,
-				    .operand = METRIC_NODE_NONE,
-				    .next = METRIC_NODE_NONE };
+	struct metric_node node = {
+		.kind = METRIC_NODE_NUMBER, .operand = METRIC_NODE_NONE, .next = METRIC_NODE_NONE};
 	const char *start = p->pos;
 
 	while (is_letter(*p->pos) || is_digit(*p->pos) || *p->pos == '.' ||
@@ -372,17 +372,16 @@ static int parse_inner(struct parser *p, uint8_t *ret_index)
 	if (r < 0)
 		return r;
 	if (p->e->nodes[*ret_index].optional)
-		return fail(p, p->question, "'?' belongs behind a term of a sum or behind the whole "
-					    "expression");
+		return fail(p, p->question,
+			    "'?' belongs behind a term of a sum or behind the whole "
+			    "expression");
 	return 0;
 }
 
 /* "(" is taken already. */
 static int parse_aggregate(struct parser *p, enum metric_agg agg, uint8_t *ret_index)
 {
-	struct metric_node node = {
-		.kind = METRIC_NODE_AGG, .agg = agg, .next = METRIC_NODE_NONE
-	};
+	struct metric_node node = {.kind = METRIC_NODE_AGG, .agg = agg, .next = METRIC_NODE_NONE};
 	const struct metric_node *of;
 	int r;
 
@@ -399,9 +398,8 @@ static int parse_aggregate(struct parser *p, enum metric_agg agg, uint8_t *ret_i
 
 static int parse_first(struct parser *p, uint8_t *ret_index)
 {
-	struct metric_node node = { .kind = METRIC_NODE_FIRST,
-				    .operand = METRIC_NODE_NONE,
-				    .next = METRIC_NODE_NONE };
+	struct metric_node node = {
+		.kind = METRIC_NODE_FIRST, .operand = METRIC_NODE_NONE, .next = METRIC_NODE_NONE};
 	uint8_t last = METRIC_NODE_NONE;
 	uint8_t arg;
 	const char *start;
@@ -420,8 +418,9 @@ static int parse_first(struct parser *p, uint8_t *ret_index)
 			p->e->nodes[last].next = arg;
 		}
 		if (p->e->nodes[arg].many != node.many)
-			return fail(p, start, "first() mixes one value with many: aggregate each "
-					      "argument, as in first(sum(a), sum(b))");
+			return fail(p, start,
+				    "first() mixes one value with many: aggregate each "
+				    "argument, as in first(sum(a), sum(b))");
 		last = arg;
 	} while (take(p, ','));
 	if (!take(p, ')'))
@@ -437,10 +436,11 @@ static int parse_function(struct parser *p, const char *name, size_t len, uint8_
 	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
 		if (strlen(functions[i].name) != len || memcmp(functions[i].name, name, len) != 0)
 			continue;
-		return functions[i].agg ? parse_aggregate(p, functions[i].agg, ret_index) :
-					  parse_first(p, ret_index);
+		return functions[i].agg ? parse_aggregate(p, functions[i].agg, ret_index)
+					: parse_first(p, ret_index);
 	}
-	return fail(p, name, "'%.*s' is not a function; expected sum, max, min, avg, count or first",
+	return fail(p, name,
+		    "'%.*s' is not a function; expected sum, max, min, avg, count or first",
 		    (int)(len < 64 ? len : 64), name);
 }
 
@@ -476,13 +476,13 @@ static int parse_primary(struct parser *p, uint8_t *ret_index)
 		return parse_number(p, ret_index);
 	if (is_name_start(p, *p->pos)) {
 		len = function_ahead(p);
-		return len ? parse_function(p, p->pos, len, ret_index) :
-			     parse_selector(p, ret_index);
+		return len ? parse_function(p, p->pos, len, ret_index)
+			   : parse_selector(p, ret_index);
 	}
 	if (*p->pos == '"' || (json && *p->pos == '['))
 		return parse_selector(p, ret_index);
-	return fail_expected(p, json ? "a path, a number, a function or '('" :
-				       "a metric name, a number, a function or '('");
+	return fail_expected(p, json ? "a path, a number, a function or '('"
+				     : "a metric name, a number, a function or '('");
 }
 
 static int parse_factor(struct parser *p, uint8_t *ret_index)
@@ -502,11 +502,11 @@ static int parse_factor(struct parser *p, uint8_t *ret_index)
 static int join(struct parser *p, char op, uint8_t left, uint8_t right, uint8_t *ret_index)
 {
 	struct metric_node *nodes = p->e->nodes;
-	struct metric_node node = { .kind = METRIC_NODE_BINARY,
-				    .op = op,
-				    .many = nodes[left].many || nodes[right].many,
-				    .operand = left,
-				    .next = METRIC_NODE_NONE };
+	struct metric_node node = {.kind = METRIC_NODE_BINARY,
+				   .op = op,
+				   .many = nodes[left].many || nodes[right].many,
+				   .operand = left,
+				   .next = METRIC_NODE_NONE};
 
 	nodes[left].next = right;
 	return add_node(p, &node, ret_index);
@@ -528,8 +528,10 @@ static int parse_product(struct parser *p, uint8_t *ret_index)
 		if (r < 0)
 			return r;
 		if (p->e->nodes[left].optional || p->e->nodes[right].optional)
-			return fail(p, p->question, "'?' cannot stand beside '%c'; write (…)? to "
-						    "make the whole optional", op);
+			return fail(p, p->question,
+				    "'?' cannot stand beside '%c'; write (...)? to "
+				    "make the whole optional",
+				    op);
 		r = join(p, op, left, right, &left);
 	}
 	if (r == 0)
@@ -565,9 +567,7 @@ static int parse_sum(struct parser *p, uint8_t *ret_index)
 static int parse_all(struct parser *p, enum metric_agg agg)
 {
 	struct metric_expr *e = p->e;
-	struct metric_node node = {
-		.kind = METRIC_NODE_AGG, .agg = agg, .next = METRIC_NODE_NONE
-	};
+	struct metric_node node = {.kind = METRIC_NODE_AGG, .agg = agg, .next = METRIC_NODE_NONE};
 	struct metric_node *root;
 	int r;
 
@@ -578,8 +578,9 @@ static int parse_all(struct parser *p, enum metric_agg agg)
 	if (*p->pos)
 		return fail_expected(p, "an operator or the end");
 	if (!e->n_selectors)
-		return fail(p, e->text, "expected a metric: an expression of numbers alone says "
-					"nothing");
+		return fail(p, e->text,
+			    "expected a metric: an expression of numbers alone says "
+			    "nothing");
 	root = &e->nodes[e->root];
 	e->optional = root->optional;
 	root->optional = false;
@@ -611,7 +612,7 @@ static struct metric_expr *expr_alloc(const char *text, enum metric_format forma
 int metric_expr_compile(const char *text, enum metric_format format, enum metric_agg agg,
 			struct metric_expr **ret_expr, struct metric_error *ret_error)
 {
-	struct parser p = { 0 };
+	struct parser p = {0};
 	size_t len;
 	int r;
 

@@ -61,8 +61,8 @@ enum metric_agg {
 
 enum metric_status {
 	METRIC_OK = 1,
-	METRIC_UNUSED,	     /* no expression */
-	METRIC_ABSENT,	     /* nothing in the page matched */
+	METRIC_UNUSED, /* no expression */
+	METRIC_ABSENT, /* nothing in the page matched */
 	/* In this order of gravity: */
 	METRIC_NOT_FINITE, /* NaN or infinite */
 	METRIC_DIV_ZERO,
@@ -75,10 +75,10 @@ enum metric_status {
 #define METRIC_EXPR_MAX_DEPTH 16   /* of parentheses and functions */
 #define METRIC_EXPR_MAX_NODES 64
 #define METRIC_SERIES_MAX     1024 /* samples kept per selector; aggregates keep none */
-#define METRIC_SET_MAX	      16   /* expressions in a set */
+#define METRIC_SET_MAX        16   /* expressions in a set */
 
 struct metric_error {
-	size_t pos;	/* byte offset in the text, from 0 */
+	size_t pos;     /* byte offset in the text, from 0 */
 	char text[192]; /* "expected …, found …"; no newline, without the position */
 };
 

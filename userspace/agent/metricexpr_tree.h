@@ -36,7 +36,7 @@ struct metric_node {
 	double number;
 	uint8_t selector; /* SELECT: index */
 	uint8_t operand;  /* the first one, or METRIC_NODE_NONE */
-	uint8_t next;	  /* the next operand of the same node, or METRIC_NODE_NONE */
+	uint8_t next;     /* the next operand of the same node, or METRIC_NODE_NONE */
 };
 
 struct metric_filter {
@@ -59,10 +59,10 @@ struct metric_step {
 };
 
 struct metric_selector {
-	const char *text;   /* as written */
-	const char *name;   /* Prometheus text */
-	bool series;	    /* its samples must be kept one by one */
-	uint8_t first;	    /* filter (Prometheus text) or step (JSON) */
+	const char *text; /* as written */
+	const char *name; /* Prometheus text */
+	bool series;      /* its samples must be kept one by one */
+	uint8_t first;    /* filter (Prometheus text) or step (JSON) */
 	uint8_t n;
 };
 

@@ -20,7 +20,7 @@
 #include "userspace/lib/cleanup.h"
 
 #define NAME_SLOTS 1024 /* power of two, well above METRIC_SET_MAX * METRIC_SELECTORS_MAX */
-#define NO_LEAF	   UINT16_MAX
+#define NO_LEAF    UINT16_MAX
 
 struct leaf {
 	const struct metric_expr *expr;
@@ -45,7 +45,7 @@ struct metric_set {
 	struct name *names;
 	uint16_t n_names;
 	uint16_t name_at[NAME_SLOTS]; /* open addressing; index in names + 1, 0 is free */
-	uint64_t lengths;	      /* bit (length mod 64) of every name: most are no match */
+	uint64_t lengths;             /* bit (length mod 64) of every name: most are no match */
 };
 
 /* What samples add up to. */
@@ -86,15 +86,15 @@ struct eval {
 	struct metric_run *run;
 	const struct metric_expr *e;
 	struct leaf_state *states; /* of the expression's selectors */
-	uint64_t key;		   /* the label set nodes with many values are evaluated for */
-	struct value memo[METRIC_EXPR_MAX_NODES];	/* nodes with one value; status 0: not yet */
-	uint8_t choice[METRIC_EXPR_MAX_NODES];		/* first() of many; 0: not yet */
+	uint64_t key;              /* the label set nodes with many values are evaluated for */
+	struct value memo[METRIC_EXPR_MAX_NODES]; /* nodes with one value; status 0: not yet */
+	uint8_t choice[METRIC_EXPR_MAX_NODES];    /* first() of many; 0: not yet */
 };
 
 static uint64_t hash_bytes(uint64_t h, const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		h = (h ^ (unsigned char)s[i]) * 0x100000001b3ull;	/* FNV-1a */
+		h = (h ^ (unsigned char)s[i]) * 0x100000001b3ull; /* FNV-1a */
 	return h;
 }
 
@@ -152,7 +152,7 @@ static void name_enter(struct metric_set *set, uint16_t leaf)
 
 	if (!set->name_at[slot]) {
 		n = &set->names[set->n_names++];
-		*n = (struct name){ .name = text, .len = len, .hash = hash, .leaf = NO_LEAF };
+		*n = (struct name){.name = text, .len = len, .hash = hash, .leaf = NO_LEAF};
 		set->name_at[slot] = set->n_names;
 		set->lengths |= 1ull << (len % 64);
 	}
@@ -218,7 +218,7 @@ int metric_set_add(struct metric_set *set, unsigned int slot, struct metric_expr
 	int r;
 
 	assert(slot < METRIC_SET_MAX);
-	assert(set->n_refs == 1);	/* nobody evaluates it yet */
+	assert(set->n_refs == 1); /* nobody evaluates it yet */
 	if (set->exprs[slot])
 		return -EEXIST;
 	if (e->format != set->format)
@@ -229,9 +229,8 @@ int metric_set_add(struct metric_set *set, unsigned int slot, struct metric_expr
 	set->exprs[slot] = e;
 	set->first_leaf[slot] = set->n_leaves;
 	for (size_t i = 0; i < e->n_selectors; i++) {
-		set->leaves[set->n_leaves++] = (struct leaf){ .expr = e,
-							      .selector = &e->selectors[i],
-							      .next = NO_LEAF };
+		set->leaves[set->n_leaves++] =
+			(struct leaf){.expr = e, .selector = &e->selectors[i], .next = NO_LEAF};
 		if (set->format == METRIC_FORMAT_PROM)
 			name_enter(set, (uint16_t)(set->n_leaves - 1));
 	}
@@ -284,7 +283,7 @@ void metric_run_reset(struct metric_run *run)
 	for (size_t i = 0; i < run->set->n_leaves; i++) {
 		struct leaf_state *st = &run->states[i];
 
-		st->tally = (struct tally){ 0 };
+		st->tally = (struct tally){0};
 		st->n_series = 0;
 		st->sorted = false;
 	}
@@ -328,8 +327,8 @@ static int series_add(struct leaf_state *st, uint64_t key, double v)
 		st->series = p;
 		st->cap_series = cap;
 	}
-	st->series[st->n_series++] = (struct series){ .key = key,
-						      .value = isfinite(v) ? v : (double)NAN };
+	st->series[st->n_series++] =
+		(struct series){.key = key, .value = isfinite(v) ? v : (double)NAN};
 	return 0;
 }
 
@@ -347,7 +346,7 @@ int metric_run_want(const struct metric_run *run, const char *name, size_t len)
 static bool filter_passes(const struct metric_expr *e, const struct metric_filter *f,
 			  const struct promtext_label *labels, size_t n_labels)
 {
-	struct promtext_label none = { .value = "", .value_len = 0 };
+	struct promtext_label none = {.value = "", .value_len = 0};
 	const struct promtext_label *l = &none;
 	bool in = false;
 
@@ -444,7 +443,8 @@ int metric_run_json(struct metric_run *run, const struct json_t *root)
 		const struct leaf *leaf = &run->set->leaves[i];
 
 		r = json_walk(&run->states[i], leaf->selector->series,
-			      &leaf->expr->steps[leaf->selector->first], leaf->selector->n, 0, root);
+			      &leaf->expr->steps[leaf->selector->first], leaf->selector->n, 0,
+			      root);
 	}
 	return r;
 }
@@ -452,13 +452,13 @@ int metric_run_json(struct metric_run *run, const struct json_t *root)
 static struct value value_of(double number)
 {
 	if (!isfinite(number))
-		return (struct value){ .status = METRIC_NOT_FINITE };
-	return (struct value){ .status = METRIC_OK, .number = number };
+		return (struct value){.status = METRIC_NOT_FINITE};
+	return (struct value){.status = METRIC_OK, .number = number};
 }
 
 static struct value no_value(enum metric_status why)
 {
-	return (struct value){ .status = why };
+	return (struct value){.status = why};
 }
 
 static struct value tally_result(const struct tally *t, enum metric_agg agg)
@@ -514,7 +514,7 @@ static void series_sort(struct leaf_state *st)
 
 static struct value series_at(struct leaf_state *st, uint64_t key)
 {
-	struct series want = { .key = key };
+	struct series want = {.key = key};
 	const struct series *found;
 
 	if (!st->n_series)
@@ -623,7 +623,7 @@ static void keys_collect(struct eval *ev, uint8_t index, struct keys *keys)
 /* Evaluates a node with many values for each of its label sets and adds them up. */
 static void eval_many(struct eval *ev, uint8_t index, struct tally *tally)
 {
-	struct keys keys = { .trouble = tally };
+	struct keys keys = {.trouble = tally};
 	uint64_t outer = ev->key;
 
 	keys_collect(ev, index, &keys);
@@ -643,7 +643,7 @@ static void eval_many(struct eval *ev, uint8_t index, struct tally *tally)
 	}
 	ev->key = outer;
 	if (keys.no_memory)
-		*tally = (struct tally){ .n_trouble = 1, .trouble = METRIC_TOO_MANY };
+		*tally = (struct tally){.n_trouble = 1, .trouble = METRIC_TOO_MANY};
 	free(keys.at);
 }
 
@@ -658,7 +658,7 @@ static uint8_t eval_choice(struct eval *ev, uint8_t index)
 		return (uint8_t)(ev->choice[index] - 1);
 	for (uint8_t i = ev->e->nodes[index].operand; i != METRIC_NODE_NONE;
 	     i = ev->e->nodes[i].next) {
-		struct tally t = { 0 };
+		struct tally t = {0};
 
 		eval_many(ev, i, &t);
 		last = i;
@@ -676,7 +676,7 @@ static uint8_t eval_choice(struct eval *ev, uint8_t index)
 static struct value eval_agg(struct eval *ev, const struct metric_node *node)
 {
 	const struct metric_node *of = &ev->e->nodes[node->operand];
-	struct tally t = { 0 };
+	struct tally t = {0};
 	struct value v;
 
 	if (of->kind == METRIC_NODE_SELECT)
@@ -705,8 +705,8 @@ static struct value eval_node(struct eval *ev, uint8_t index)
 		v = value_of(node->number);
 		break;
 	case METRIC_NODE_SELECT:
-		v = node->many ? series_at(&ev->states[node->selector], ev->key) :
-				 tally_result(&ev->states[node->selector].tally, METRIC_AGG_SUM);
+		v = node->many ? series_at(&ev->states[node->selector], ev->key)
+			       : tally_result(&ev->states[node->selector].tally, METRIC_AGG_SUM);
 		break;
 	case METRIC_NODE_AGG:
 		v = eval_agg(ev, node);
@@ -725,7 +725,7 @@ static struct value eval_node(struct eval *ev, uint8_t index)
 
 enum metric_status metric_run_value(struct metric_run *run, unsigned int slot, double *ret_value)
 {
-	struct eval ev = { .run = run };
+	struct eval ev = {.run = run};
 	struct value v;
 
 	ev.e = metric_set_expr(run->set, slot);

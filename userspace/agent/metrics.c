@@ -28,7 +28,7 @@ struct metrics_reader {
 	size_t json_cap;
 
 	struct metrics_page_stats stats; /* of the page being read */
-	int failure;			 /* of the page being read, 0 or -errno */
+	int failure;                     /* of the page being read, 0 or -errno */
 	char error[192];
 	enum metric_status status[LOAD_FIELD_N];
 	double refused[LOAD_FIELD_N]; /* METRIC_OUT_OF_RANGE: the value */
@@ -36,9 +36,9 @@ struct metrics_reader {
 
 enum field_range {
 	RANGE_REQUESTS = 1, /* 0 .. LOAD_REQUESTS_MAX */
-	RANGE_POSITIVE,	    /* above 0 .. LOAD_REQUESTS_MAX */
-	RANGE_COUNTER,	    /* 0 .. LOAD_COUNTER_MAX */
-	RANGE_FRACTION,	    /* 0 .. 1 */
+	RANGE_POSITIVE,     /* above 0 .. LOAD_REQUESTS_MAX */
+	RANGE_COUNTER,      /* 0 .. LOAD_COUNTER_MAX */
+	RANGE_FRACTION,     /* 0 .. 1 */
 };
 
 static const struct {
@@ -46,13 +46,13 @@ static const struct {
 	enum metric_agg agg;
 	enum field_range range;
 } fields[LOAD_FIELD_N] = {
-	[LOAD_QUEUE] = { "queue", METRIC_AGG_SUM, RANGE_REQUESTS },
-	[LOAD_RUNNING] = { "running", METRIC_AGG_SUM, RANGE_REQUESTS },
-	[LOAD_KV] = { "kv", METRIC_AGG_MAX, RANGE_FRACTION },
-	[LOAD_GPU_MEM] = { "gpu_mem", METRIC_AGG_MAX, RANGE_FRACTION },
-	[LOAD_PROGRESS] = { "progress", METRIC_AGG_SUM, RANGE_COUNTER },
-	[LOAD_ABORTS] = { "aborts", METRIC_AGG_SUM, RANGE_COUNTER },
-	[LOAD_SLOTS] = { "slots", METRIC_AGG_SUM, RANGE_POSITIVE },
+	[LOAD_QUEUE] = {"queue", METRIC_AGG_SUM, RANGE_REQUESTS},
+	[LOAD_RUNNING] = {"running", METRIC_AGG_SUM, RANGE_REQUESTS},
+	[LOAD_KV] = {"kv", METRIC_AGG_MAX, RANGE_FRACTION},
+	[LOAD_GPU_MEM] = {"gpu_mem", METRIC_AGG_MAX, RANGE_FRACTION},
+	[LOAD_PROGRESS] = {"progress", METRIC_AGG_SUM, RANGE_COUNTER},
+	[LOAD_ABORTS] = {"aborts", METRIC_AGG_SUM, RANGE_COUNTER},
+	[LOAD_SLOTS] = {"slots", METRIC_AGG_SUM, RANGE_POSITIVE},
 };
 
 const char *load_field_name(enum load_field field)
@@ -181,7 +181,7 @@ void metrics_reader_begin(struct metrics_reader *reader)
 	metric_run_reset(reader->run);
 	if (reader->prom)
 		promtext_begin(reader->prom);
-	reader->stats = (struct metrics_page_stats){ 0 };
+	reader->stats = (struct metrics_page_stats){0};
 	reader->failure = 0;
 	reader->error[0] = '\0';
 	for (unsigned int i = 0; i < LOAD_FIELD_N; i++)
@@ -271,7 +271,7 @@ static int end_json(struct metrics_reader *r)
 /* Evaluates all expressions. */
 static void evaluate(struct metrics_reader *r, struct load_sample *ret_sample)
 {
-	struct load_sample sample = { 0 };
+	struct load_sample sample = {0};
 
 	for (unsigned int i = 0; i < LOAD_FIELD_N; i++) {
 		double v = 0;

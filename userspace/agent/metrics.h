@@ -23,12 +23,12 @@
 /* The order is that of the values in struct load_sample. */
 enum load_field {
 	LOAD_QUEUE = 0, /* requests waiting, not yet running; >= 0; default aggregate: sum */
-	LOAD_RUNNING,	/* requests running; >= 0; sum */
-	LOAD_KV,	/* KV cache in use, 0..1; max: the fullest engine decides */
-	LOAD_GPU_MEM,	/* GPU memory in use, 0..1; max: the fullest GPU decides */
-	LOAD_PROGRESS,	/* counter that grows while the engine works; sum */
-	LOAD_ABORTS,	/* counter of requests cut short by the server or its client; sum */
-	LOAD_SLOTS,	/* requests the server runs at once at most; > 0; sum */
+	LOAD_RUNNING,   /* requests running; >= 0; sum */
+	LOAD_KV,        /* KV cache in use, 0..1; max: the fullest engine decides */
+	LOAD_GPU_MEM,   /* GPU memory in use, 0..1; max: the fullest GPU decides */
+	LOAD_PROGRESS,  /* counter that grows while the engine works; sum */
+	LOAD_ABORTS,    /* counter of requests cut short by the server or its client; sum */
+	LOAD_SLOTS,     /* requests the server runs at once at most; > 0; sum */
 	LOAD_FIELD_N,
 };
 
@@ -92,7 +92,8 @@ struct metrics_reader;
  * set: what to evaluate; the reader holds a reference. max_bytes: cap of a page, 0 for the default
  * of the set's format. Returns 0 or -ENOMEM.
  */
-int metrics_reader_new(struct metric_set *set, size_t max_bytes, struct metrics_reader **ret_reader);
+int metrics_reader_new(struct metric_set *set, size_t max_bytes,
+		       struct metrics_reader **ret_reader);
 void metrics_reader_free(struct metrics_reader **reader);
 
 /* Forgets the page being read, if any, and starts the next. */
@@ -129,10 +130,10 @@ const char *metrics_reader_explain(const struct metrics_reader *reader, enum loa
 /* Counts of the page ended last, for the agent's own metrics. */
 struct metrics_page_stats {
 	uint64_t bytes;
-	uint64_t lines;	       /* Prometheus text only, as are the next three */
-	uint64_t samples;      /* whose name the set asks for and that could be read */
-	uint64_t bad_lines;    /* whose name the set asks for and that could not be read */
-	uint64_t long_lines;   /* dropped for their length */
+	uint64_t lines;      /* Prometheus text only, as are the next three */
+	uint64_t samples;    /* whose name the set asks for and that could be read */
+	uint64_t bad_lines;  /* whose name the set asks for and that could not be read */
+	uint64_t long_lines; /* dropped for their length */
 };
 void metrics_reader_stats(const struct metrics_reader *reader,
 			  struct metrics_page_stats *ret_stats);

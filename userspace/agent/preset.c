@@ -13,7 +13,7 @@
 #define PATH_MAX_BYTES 1024
 #define MAX_REDIRECTS  3
 
-#define VLLM_KV "first(max(vllm:kv_cache_usage_perc), max(vllm:gpu_cache_usage_perc))"
+#define VLLM_KV        "first(max(vllm:kv_cache_usage_perc), max(vllm:gpu_cache_usage_perc))"
 #define GPU_MEM_TRITON "max(nv_gpu_memory_used_bytes / nv_gpu_memory_total_bytes)"
 /* With SGLang's metrics of all ranks on, every tensor and pipeline rank repeats the requests of
  * rank 0; old versions have no rank labels at all. */
@@ -179,7 +179,8 @@ static const struct preset presets[] = {
 			[LOAD_RUNNING] = "first(sum(num_requests_running), "
 					 "sum(vllm:num_requests_running))",
 			[LOAD_KV] = "first(max(gpu_cache_usage_perc), "
-				    "max(vllm:kv_cache_usage_perc), max(vllm:gpu_cache_usage_perc))",
+				    "max(vllm:kv_cache_usage_perc), "
+				    "max(vllm:gpu_cache_usage_perc))",
 			[LOAD_PROGRESS] = "first(sum(generation_tokens_total), "
 					  "sum(vllm:iteration_tokens_total_count), "
 					  "sum(vllm:generation_tokens_total))",
@@ -321,8 +322,8 @@ const char *preset_addon_names(void)
 	return names[0] ? names : join_names(names, sizeof(names), true);
 }
 
-__attribute__((format(printf, 3, 4))) static int
-refuse(struct preset_error *error, const char *key, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(struct preset_error *error, const char *key,
+							const char *fmt, ...)
 {
 	va_list ap;
 
@@ -344,8 +345,10 @@ static int check_path(const char *path, const char *key, struct preset_error *er
 		return refuse(error, key, "the path is longer than %d bytes", PATH_MAX_BYTES);
 	for (const char *p = path; *p; p++)
 		if (*p <= ' ' || *p >= 0x7f || *p == '#')
-			return refuse(error, key, "byte %zu of the path is not allowed there; write "
-						  "it as %%XX", (size_t)(p - path));
+			return refuse(error, key,
+				      "byte %zu of the path is not allowed there; write "
+				      "it as %%XX",
+				      (size_t)(p - path));
 	return 0;
 }
 
@@ -405,8 +408,9 @@ static int source_exprs(struct preset_source *s, const struct preset *base,
 		n++;
 	}
 	if (r == 0 && !n)
-		return refuse(error, "format", "the page has no expression: name at least one "
-					       "field, or format: none");
+		return refuse(error, "format",
+			      "the page has no expression: name at least one "
+			      "field, or format: none");
 	return r;
 }
 
@@ -414,7 +418,7 @@ static int source_exprs(struct preset_source *s, const struct preset *base,
 static int source_place(struct preset_source *s, const struct preset *from, const char *path,
 			uint16_t port, enum metric_format format)
 {
-	*s = (struct preset_source){ .port = port, .format = format };
+	*s = (struct preset_source){.port = port, .format = format};
 	s->accept = format == METRIC_FORMAT_JSON ? "application/json" : "text/plain;version=0.0.4";
 	s->max_redirects = MAX_REDIRECTS;
 	if (copy_string(from->name, &s->name) < 0 || copy_string(path, &s->path) < 0)
@@ -442,8 +446,10 @@ static int apply_metrics(struct preset_spec *spec, const struct preset *base,
 
 	if (format == METRIC_FORMAT_NONE) {
 		if (has_own_expr(o) || o->metrics_path || o->metrics_port)
-			return refuse(error, "format", "preset '%s' scrapes no page: set the "
-						       "format to prometheus or json", base->name);
+			return refuse(error, "format",
+				      "preset '%s' scrapes no page: set the "
+				      "format to prometheus or json",
+				      base->name);
 		return 0;
 	}
 	if (!path)
@@ -486,8 +492,9 @@ static int apply_rules(struct preset_spec *spec, const struct preset *base,
 {
 	spec->rules = base->rules;
 	if (o->health_expect && o->health_status_field)
-		return refuse(error, "health_expect", "give either health_expect or "
-						      "health_status_field");
+		return refuse(error, "health_expect",
+			      "give either health_expect or "
+			      "health_status_field");
 	if (spec->check == PRESET_CHECK_TCP && (o->health_expect || o->health_status_field))
 		return refuse(error, o->health_expect ? "health_expect" : "health_status_field",
 			      "a tcp check reads no answer");
@@ -542,9 +549,9 @@ static void apply_summary(struct preset_spec *spec, const struct preset *base,
 	spec->http = o->http ? o->http : base->http;
 	spec->progress = PRESET_PROGRESS_NONE;
 	if (spec->provides & LOAD_HAS(LOAD_PROGRESS))
-		spec->progress = o->progress ? o->progress :
-				 own	     ? PRESET_PROGRESS_STEP :
-					       base->progress;
+		spec->progress = o->progress ? o->progress
+				 : own       ? PRESET_PROGRESS_STEP
+					     : base->progress;
 }
 
 int preset_apply(const struct preset *base, const struct preset_overrides *overrides,
@@ -556,9 +563,10 @@ int preset_apply(const struct preset *base, const struct preset_overrides *overr
 	assert(base && overrides && ret_spec && ret_error);
 
 	if (base->addon)
-		return refuse(ret_error, "preset", "'%s' is only an addition to another preset; "
-						   "expected one of %s", base->name,
-			      preset_names());
+		return refuse(ret_error, "preset",
+			      "'%s' is only an addition to another preset; "
+			      "expected one of %s",
+			      base->name, preset_names());
 	spec = calloc(1, sizeof(*spec));
 	if (!spec)
 		return -ENOMEM;

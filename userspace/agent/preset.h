@@ -32,7 +32,7 @@ enum preset_http {
 /* What a standing LOAD_PROGRESS proves. */
 enum preset_progress {
 	PRESET_PROGRESS_NONE = 1,
-	PRESET_PROGRESS_STEP,	 /* counts engine steps or tokens: standing with work = hung */
+	PRESET_PROGRESS_STEP,    /* counts engine steps or tokens: standing with work = hung */
 	PRESET_PROGRESS_REQUEST, /* counts finished requests: may stand through one long request */
 };
 
@@ -40,7 +40,7 @@ enum preset_progress {
 struct preset {
 	const char *name;
 	const char *summary; /* half a line for help texts */
-	bool addon;	     /* only added to another preset */
+	bool addon;          /* only added to another preset */
 
 	enum preset_check check;
 	const char *health_path;
@@ -73,9 +73,9 @@ struct preset_overrides {
 	enum preset_check check; /* 0 keeps; HTTP or TCP */
 	const char *health_path;
 	uint16_t health_port;
-	const char *health_expect;	 /* the body of a 2xx must contain this */
+	const char *health_expect;       /* the body of a 2xx must contain this */
 	const char *health_status_field; /* the body must be JSON, and this key is its status */
-	enum metric_format format;	 /* 0 keeps; NONE turns scraping off */
+	enum metric_format format;       /* 0 keeps; NONE turns scraping off */
 	const char *metrics_path;
 	uint16_t metrics_port;
 	const char *expr[LOAD_FIELD_N];
@@ -110,7 +110,7 @@ struct preset_spec {
 	char *health_path; /* NULL for TCP */
 	uint16_t health_port;
 	struct health_rules rules; /* its strings live as long as this spec */
-	char *own_expect;	   /* owners of strings in rules; NULL if from the table */
+	char *own_expect;          /* owners of strings in rules; NULL if from the table */
 	char *own_status_field;
 	enum preset_http http;
 	enum preset_progress progress;

@@ -39,7 +39,7 @@ struct labels {
 };
 
 enum {
-	CLASS_NAME = 1,	 /* in a metric's name */
+	CLASS_NAME = 1,  /* in a metric's name */
 	CLASS_LABEL = 2, /* in a label's name */
 	CLASS_BLANK = 4,
 };
@@ -243,7 +243,7 @@ static size_t take_plain_name(struct cursor *c, const char **ret_name)
  * the sample is still known by a name that comes first. */
 static int line_quoted(struct promtext *p, struct cursor *c)
 {
-	struct labels labels = { 0 };
+	struct labels labels = {0};
 	double value;
 	int id = -1;
 	int r;
@@ -285,7 +285,7 @@ static int line_wanted(struct promtext *p, struct cursor *c, int id)
 /* A line of any length was dropped; only its first PROMTEXT_LINE_MAX bytes are at `line`. */
 static void line_too_long(struct promtext *p, const char *line)
 {
-	struct cursor c = { .pos = line, .end = line + PROMTEXT_LINE_MAX };
+	struct cursor c = {.pos = line, .end = line + PROMTEXT_LINE_MAX};
 	const char *name;
 	size_t len;
 	int id;
@@ -306,7 +306,7 @@ static void line_too_long(struct promtext *p, const char *line)
 /* One whole line without its newline, len <= PROMTEXT_LINE_MAX. */
 static int line_parse(struct promtext *p, const char *line, size_t len)
 {
-	struct cursor c = { .pos = line, .end = line + len };
+	struct cursor c = {.pos = line, .end = line + len};
 	const char *name;
 	size_t name_len;
 	bool quoted;
@@ -401,7 +401,7 @@ void promtext_begin(struct promtext *parser)
 {
 	parser->line_len = 0;
 	parser->skip = false;
-	parser->stats = (struct promtext_stats){ 0 };
+	parser->stats = (struct promtext_stats){0};
 }
 
 int promtext_feed(struct promtext *parser, const char *data, size_t len)

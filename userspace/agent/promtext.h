@@ -21,10 +21,10 @@
 #include <stdint.h>
 
 #define PROMTEXT_LINE_MAX   16384 /* bytes; a longer line is dropped and counted */
-#define PROMTEXT_LABELS_MAX 64	  /* in one line; more make it unreadable */
+#define PROMTEXT_LABELS_MAX 64    /* in one line; more make it unreadable */
 
 struct promtext_label {
-	const char *name; /* not terminated */
+	const char *name;  /* not terminated */
 	const char *value; /* escapes already resolved; not terminated */
 	size_t name_len;
 	size_t value_len;

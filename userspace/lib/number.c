@@ -60,7 +60,7 @@ static int take_exponent(const char *s, size_t i, size_t len, struct decimal *d)
 /* Checks the whole grammar. Returns 0 or -EINVAL. */
 static int scan_decimal(const char *s, size_t len, struct decimal *ret)
 {
-	struct decimal d = { .exact = true };
+	struct decimal d = {.exact = true};
 	size_t n_digits = 0;
 	size_t i = 0;
 	int r;
@@ -132,9 +132,9 @@ static int parse_special(const char *s, size_t len, double *ret_value)
 int number_parse_double(const char *s, size_t len, double *ret_value)
 {
 	/* Powers of ten that a double holds exactly. */
-	static const double pow10[] = { 1e0,  1e1,  1e2,  1e3,	1e4,  1e5,  1e6,  1e7,
-					1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-					1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+	static const double pow10[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+				       1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+				       1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 	struct decimal d;
 	double v;
 
