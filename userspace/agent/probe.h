@@ -30,25 +30,25 @@
 #include "userspace/agent/config.h"
 #include "userspace/lib/address.h"
 
-#define PROBE_HEADER_MAX	  (64u << 10) /* bytes of an answer's header, all 1xx included */
+#define PROBE_HEADER_MAX      (64u << 10) /* bytes of an answer's header, all 1xx included */
 #define PROBE_BODY_MAX_HEALTH (64u << 10)
-#define PROBE_BODY_MAX_LOAD	  (8u << 20)
-#define PROBE_CAUSE_MAX		  160 /* with its NUL */
+#define PROBE_BODY_MAX_LOAD   (8u << 20)
+#define PROBE_CAUSE_MAX       160 /* with its NUL */
 
 enum probe_outcome {
-	PROBE_PASS = 1,	       /* whole answer, status expected; tcp: connected */
+	PROBE_PASS = 1,        /* whole answer, status expected; tcp: connected */
 	PROBE_FAIL_STATUS,     /* whole answer, status not expected */
-	PROBE_REFUSED,	       /* nobody listens there */
+	PROBE_REFUSED,         /* nobody listens there */
 	PROBE_UNREACHABLE,     /* no route, no neighbour, prohibited */
 	PROBE_CONNECT_TIMEOUT, /* nothing acknowledged: neither SYN nor, later, the request */
-	PROBE_TIMEOUT,	       /* connected, but no whole answer in time: busy */
-	PROBE_RESET,	       /* connected, then closed or reset without a byte of an answer */
+	PROBE_TIMEOUT,         /* connected, but no whole answer in time: busy */
+	PROBE_RESET,           /* connected, then closed or reset without a byte of an answer */
 	PROBE_TRUNCATED,       /* an answer began, and the connection ended within it */
-	PROBE_TOO_BIG,	       /* body over body_max */
+	PROBE_TOO_BIG,         /* body over body_max */
 	PROBE_BAD_RESPONSE,    /* not HTTP, header too long, content encoding nobody asked for */
-	PROBE_BAD_BODY,	       /* on_body said no */
-	PROBE_TLS,	       /* handshake or certificate */
-	PROBE_LOCAL,	       /* this host could not make the request; ignore for the node */
+	PROBE_BAD_BODY,        /* on_body said no */
+	PROBE_TLS,             /* handshake or certificate */
+	PROBE_LOCAL,           /* this host could not make the request; ignore for the node */
 	PROBE_OUTCOME_N,
 };
 
@@ -57,18 +57,18 @@ const char *probe_outcome_name(enum probe_outcome outcome);
 
 enum probe_body {
 	PROBE_BODY_DISCARD = 1, /* read (the connection is kept), counted, thrown away */
-	PROBE_BODY_KEEP,	/* in probe_result.body, whatever the status */
-	PROBE_BODY_STREAM,	/* to on_body piece by piece, if the status is an expected one */
+	PROBE_BODY_KEEP,        /* in probe_result.body, whatever the status */
+	PROBE_BODY_STREAM,      /* to on_body piece by piece, if the status is an expected one */
 };
 
 struct probe_spec {
-	struct endpoint target;	   /* port set */
-	struct config_http http;   /* scheme tcp: connect only; http and path are not used */
-	const char *path;	   /* "/health", with its query if it has one */
-	int64_t interval_ms;	   /* from start to start, > 0 */
-	double jitter_ratio;	   /* 0..0.5: each interval is interval_ms * (1 +- this) */
+	struct endpoint target;     /* port set */
+	struct config_http http;    /* scheme tcp: connect only; http and path are not used */
+	const char *path;           /* "/health", with its query if it has one */
+	int64_t interval_ms;        /* from start to start, > 0 */
+	double jitter_ratio;        /* 0..0.5: each interval is interval_ms * (1 +- this) */
 	int64_t connect_timeout_ms; /* > 0; TLS included; also the time to acknowledge a request */
-	int64_t timeout_ms;	   /* whole probe, > 0 */
+	int64_t timeout_ms;         /* whole probe, > 0 */
 	struct config_status_range expect_status[CONFIG_STATUS_MAX];
 	uint32_t n_expect_status; /* 0: 200..299 */
 	enum probe_body body;
@@ -78,16 +78,18 @@ struct probe_spec {
 struct probe_result {
 	enum probe_outcome outcome;
 	uint16_t http_status; /* 0: no answer, or tcp */
-	bool reused;	      /* over a kept connection; connect_us is 0 then */
+	bool reused;          /* over a kept connection; connect_us is 0 then */
+	bool framed;          /* the body's end was marked: by length, chunks or HTTP/2; if not, it
+				 was the connection's end, and a body cut off looks whole */
 	int64_t started_ms;
 	int64_t now_ms;
 	int64_t connect_us; /* until connected, 0 if it was not; without TLS */
-	int64_t rtt_us;	    /* from the request's sending (connected, TLS done) to its last byte;
+	int64_t rtt_us;     /* from the request's sending (connected, TLS done) to its last byte;
 			       tcp: connect_us; else 0 unless PASS or FAIL_STATUS */
 	const char *body;   /* PROBE_BODY_KEEP: NUL-terminated, also if not whole; else NULL */
 	size_t body_len;    /* of body; else the bytes that came */
 	const char *cause;  /* one line for people, printable ASCII, "" on PASS */
-	/* body and cause are valid during the callback only. */
+			    /* body and cause are valid during the callback only. */
 };
 
 struct probe;
@@ -107,7 +109,7 @@ struct probe_stats {
 	uint64_t outcomes[PROBE_OUTCOME_N]; /* results, by outcome */
 	uint64_t started;
 	uint64_t connections; /* opened */
-	uint64_t woken;	      /* started early: a kept connection was closed by its peer */
+	uint64_t woken;       /* started early: a kept connection was closed by its peer */
 	int64_t late_max_ms;  /* latest start behind its time since probe_engine_stats_reset() */
 	uint32_t probes;
 	uint32_t in_flight;

@@ -1,0 +1,845 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "userspace/agent/curl_loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "userspace/lib/cleanup.h"
+
+#define EVENTS_PER_WAIT      128
+#define POOL_MAX             512    /* easy handles kept for later; more are freed after use */
+#define CONNECTIONS_KEPT_MAX 65536L /* of one shard; idle ones end by libcurl's maximum age */
+#define CA_CACHE_S           60L    /* a CA file that was replaced counts after this */
+#define NEVER                UINT64_MAX
+
+/*
+ * When answers come thick and fast, they are taken in every BUSY_TICK_US, and not one by one: most
+ * of the time would go into waking up. curl_loop_flush() counts as a tick.
+ */
+#define BUSY_GAP_US      1000 /* wakeups closer than this … */
+#define BUSY_WAKEUPS     8    /* … so many in a row make it busy */
+#define BUSY_TICK_US     3000
+#define BUSY_QUIET_TICKS 16 /* with at most one event each: not busy any more */
+
+struct shard {
+	struct curl_loop *loop;
+	CURLM *multi;
+	uint64_t due_us; /* when libcurl wants to run; NEVER */
+};
+
+struct curl_request {
+	CURL *easy;
+	struct shard *shard;
+	struct curl_loop *loop;
+	const struct curl_request_ops *ops;
+	void *userdata;
+	struct curl_keeper *keeper;
+	struct curl_request *prev, *next; /* in loop->active; next alone: in loop->pool */
+	struct curl_request *next_dead;   /* in loop->dead */
+	unsigned int user_timeout_ms;
+	int fd;         /* of its connection, -1: none */
+	int open_errno; /* of a socket() that failed, else 0 */
+	bool added;     /* to the multi handle */
+	bool dead;      /* cancelled within a callback of libcurl */
+	bool ready;     /* options are the defaults of here, but for the basics */
+	bool silent;    /* its connection was closed with nothing acknowledged */
+	char error[CURL_ERROR_SIZE];
+};
+
+/* A socket of ours, at the index of its descriptor. */
+struct slot {
+	struct shard *shard;        /* NULL: not ours */
+	struct curl_request *req;   /* that uses it; NULL: none does */
+	struct curl_keeper *keeper; /* of its last request */
+	uint32_t generation;        /* tells events of the descriptor's earlier uses */
+	uint32_t events;            /* in the epoll set; 0: not in it */
+	bool active;                /* libcurl watches it */
+};
+
+struct curl_loop {
+	sd_event *event;
+	sd_event_source *io;
+	sd_event_source *timer;
+	sd_event_source *tick;
+	int epoll_fd;
+	bool busy;         /* tick is on, io is off */
+	uint32_t wakeups;  /* in a row, close to each other */
+	uint32_t quiet;    /* ticks in a row */
+	uint64_t woken_us; /* by io */
+	uint32_t in_curl;  /* depth of calls into libcurl that may call back */
+	uint64_t armed_us; /* of timer; NEVER */
+	struct slot *slots;
+	size_t n_slots;
+	struct curl_request *active;
+	struct curl_request *pool;
+	struct curl_request *dead;
+	struct curl_loop_stats stats;
+	struct shard shards[CURL_LOOP_SHARDS]; /* a multi handle is made when first needed */
+};
+
+/* --- time ---------------------------------------------------------------------------------- */
+
+static uint64_t now_us(const struct curl_loop *loop)
+{
+	uint64_t us = 0;
+
+	(void)sd_event_now(loop->event, CLOCK_MONOTONIC, &us);
+	return us;
+}
+
+/* It may fire early, which only costs a look at the shards; so it is not moved back. */
+static void timer_arm(struct curl_loop *loop, uint64_t due_us)
+{
+	if (due_us >= loop->armed_us)
+		return;
+	loop->armed_us = due_us;
+	(void)sd_event_source_set_time(loop->timer, due_us);
+	(void)sd_event_source_set_enabled(loop->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_curl_timer(CURLM *multi, long timeout_ms, void *userdata)
+{
+	struct shard *shard = userdata;
+
+	(void)multi;
+	if (timeout_ms < 0)
+		shard->due_us = NEVER;
+	else
+		shard->due_us = now_us(shard->loop) + (uint64_t)timeout_ms * 1000;
+	timer_arm(shard->loop, shard->due_us);
+	return 0;
+}
+
+/* --- sockets ------------------------------------------------------------------------------- */
+
+static int slots_reserve(struct curl_loop *loop, int fd)
+{
+	size_t n = loop->n_slots ? loop->n_slots : 64;
+	struct slot *slots;
+
+	if ((size_t)fd < loop->n_slots)
+		return 0;
+	while (n <= (size_t)fd)
+		n *= 2;
+	slots = reallocarray(loop->slots, n, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	memset(slots + loop->n_slots, 0, (n - loop->n_slots) * sizeof(*slots));
+	loop->slots = slots;
+	loop->n_slots = n;
+	return 0;
+}
+
+static void slot_watch(struct curl_loop *loop, int fd, uint32_t events)
+{
+	struct slot *slot = &loop->slots[fd];
+	struct epoll_event ev = {
+		.events = events,
+		.data.u64 = (uint64_t)slot->generation << 32 | (uint32_t)fd,
+	};
+	int op = !events ? EPOLL_CTL_DEL : slot->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+	if (events == slot->events)
+		return;
+	/* It fails for want of memory or watches only. The request then ends by its timeout. */
+	if (epoll_ctl(loop->epoll_fd, op, fd, &ev) == 0)
+		slot->events = events;
+}
+
+static void keeper_attach(struct curl_loop *loop, int fd, struct curl_keeper *keeper)
+{
+	struct slot *slot = &loop->slots[fd];
+
+	if (slot->keeper == keeper)
+		return;
+	if (slot->keeper)
+		curl_keeper_forget(slot->keeper);
+	if (keeper) {
+		curl_keeper_forget(keeper);
+		keeper->loop = loop;
+		keeper->fd = fd;
+	}
+	slot->keeper = keeper;
+}
+
+void curl_keeper_forget(struct curl_keeper *keeper)
+{
+	assert(keeper);
+	if (!keeper->loop)
+		return;
+	keeper->loop->slots[keeper->fd].keeper = NULL;
+	keeper->loop = NULL;
+	keeper->fd = -1;
+}
+
+/* With HTTP/2 several may use it at once; it is the latest's. */
+static void slot_lend(struct slot *slot, int fd, struct curl_request *req)
+{
+	if (slot->req && slot->req != req)
+		slot->req->fd = -1;
+	slot->req = req;
+	if (req)
+		req->fd = fd;
+}
+
+/* libcurl wants to hear of a socket, or no more. An idle one stays watched: see slot_idle(). */
+static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, void *unused)
+{
+	struct curl_loop *loop = userdata;
+	struct slot *slot = &loop->slots[fd];
+	struct curl_request *req = NULL;
+	uint32_t events = EPOLLIN | EPOLLRDHUP;
+
+	(void)unused;
+	assert((size_t)fd < loop->n_slots && slot->shard);
+
+	if (what == CURL_POLL_REMOVE) {
+		slot->active = false;
+		slot_watch(loop, fd, events);
+		return 0;
+	}
+	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&req);
+	assert(req);
+	slot->active = true;
+	slot_lend(slot, fd, req);
+	keeper_attach(loop, fd, req->keeper);
+	if (what == CURL_POLL_OUT)
+		events = EPOLLOUT;
+	else if (what == CURL_POLL_INOUT)
+		events |= EPOLLOUT;
+	slot_watch(loop, fd, events);
+	return 0;
+}
+
+static curl_socket_t on_curl_open(void *userdata, curlsocktype purpose, struct curl_sockaddr *sa)
+{
+	struct curl_request *req = userdata;
+	struct curl_loop *loop = req->loop;
+	_cleanup_close_ int fd = -1;
+	struct slot *slot;
+
+	(void)purpose;
+	fd = socket(sa->family, sa->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, sa->protocol);
+	if (fd < 0) {
+		req->open_errno = errno;
+		return CURL_SOCKET_BAD;
+	}
+	if (slots_reserve(loop, fd) < 0) {
+		req->open_errno = ENOMEM;
+		return CURL_SOCKET_BAD;
+	}
+	if (req->user_timeout_ms)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &req->user_timeout_ms,
+				 sizeof(req->user_timeout_ms));
+	slot = &loop->slots[fd];
+	slot->shard = req->shard;
+	slot->generation++;
+	loop->stats.connections++;
+	loop->stats.open++;
+	return TAKE_FD(fd);
+}
+
+static bool socket_silent(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return false;
+	return info.tcpi_state == TCP_SYN_SENT || (info.tcpi_unacked && info.tcpi_retransmits);
+}
+
+static int on_curl_close(void *userdata, curl_socket_t fd)
+{
+	struct curl_loop *loop = userdata;
+	struct slot *slot = &loop->slots[fd];
+
+	assert((size_t)fd < loop->n_slots && slot->shard);
+	if (slot->req)
+		slot->req->silent = socket_silent(fd);
+	slot_lend(slot, fd, NULL);
+	keeper_attach(loop, fd, NULL);
+	slot_watch(loop, fd, 0);
+	slot->shard = NULL;
+	slot->active = false;
+	slot->events = 0;
+	slot->generation++;
+	loop->stats.open--;
+	return close(fd);
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+static void active_add(struct curl_request *req)
+{
+	struct curl_loop *loop = req->loop;
+
+	req->prev = NULL;
+	req->next = loop->active;
+	if (loop->active)
+		loop->active->prev = req;
+	loop->active = req;
+	loop->stats.active++;
+}
+
+static void active_remove(struct curl_request *req)
+{
+	struct curl_loop *loop = req->loop;
+
+	if (req->prev)
+		req->prev->next = req->next;
+	else
+		loop->active = req->next;
+	if (req->next)
+		req->next->prev = req->prev;
+	req->prev = NULL;
+	req->next = NULL;
+	loop->stats.active--;
+}
+
+static void request_destroy(struct curl_request *req)
+{
+	curl_easy_cleanup(req->easy);
+	free(req);
+}
+
+/* libcurl 7.88 never clears an easy handle's errno: one that saw an error would report it again. */
+static bool request_is_clean(const struct curl_request *req)
+{
+	long os_errno = 0;
+
+	(void)curl_easy_getinfo(req->easy, CURLINFO_OS_ERRNO, &os_errno);
+	return os_errno == 0 && req->open_errno == 0;
+}
+
+static void request_recycle(struct curl_request *req)
+{
+	struct curl_loop *loop = req->loop;
+
+	if (!request_is_clean(req) || loop->stats.pooled >= POOL_MAX) {
+		request_destroy(req);
+		return;
+	}
+	req->next = loop->pool;
+	loop->pool = req;
+	loop->stats.pooled++;
+}
+
+static void request_detach(struct curl_request *req)
+{
+	if (!req->added)
+		return;
+	(void)curl_multi_remove_handle(req->shard->multi, req->easy);
+	req->added = false;
+	active_remove(req);
+	if (req->fd >= 0)
+		slot_lend(&req->loop->slots[req->fd], req->fd, NULL);
+}
+
+void curl_request_cancel(struct curl_request **reqp)
+{
+	struct curl_request *req = reqp ? *reqp : NULL;
+	struct curl_loop *loop;
+
+	if (!req)
+		return;
+	*reqp = NULL;
+	loop = req->loop;
+	if (req->keeper)
+		curl_keeper_forget(req->keeper);
+	req->keeper = NULL;
+	if (!req->added) {
+		request_recycle(req);
+	} else if (loop->in_curl) {
+		/* libcurl takes no request away from within its callbacks. */
+		req->dead = true;
+		req->next_dead = loop->dead;
+		loop->dead = req;
+	} else {
+		request_detach(req);
+		request_destroy(req);
+	}
+}
+
+static void reap(struct curl_loop *loop)
+{
+	while (loop->dead) {
+		struct curl_request *req = loop->dead;
+
+		loop->dead = req->next_dead;
+		request_detach(req);
+		request_destroy(req);
+	}
+}
+
+static void request_done(struct curl_request *req, CURLcode code)
+{
+	struct curl_outcome outcome = {.code = code, .error = req->error};
+	long os_errno = 0;
+
+	request_detach(req);
+	outcome.local = req->open_errno != 0;
+	outcome.silent = req->silent;
+	(void)curl_easy_getinfo(req->easy, CURLINFO_OS_ERRNO, &os_errno);
+	if (code != CURLE_OK)
+		outcome.os_errno = req->open_errno ? req->open_errno : (int)os_errno;
+	if (req->ops->on_done)
+		req->ops->on_done(req->userdata, &outcome);
+	request_recycle(req);
+}
+
+static void shard_collect(struct shard *shard)
+{
+	CURLMsg *msg;
+	int left;
+
+	while ((msg = curl_multi_info_read(shard->multi, &left))) {
+		struct curl_request *req = NULL;
+
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&req);
+		request_done(req, msg->data.result);
+	}
+}
+
+static void shard_run(struct shard *shard, curl_socket_t fd, int what)
+{
+	struct curl_loop *loop = shard->loop;
+	int running;
+
+	loop->in_curl++;
+	(void)curl_multi_socket_action(shard->multi, fd, what, &running);
+	loop->in_curl--;
+	if (!loop->in_curl)
+		reap(loop);
+	shard_collect(shard);
+}
+
+/* --- what libcurl calls for a request ------------------------------------------------------ */
+
+static size_t on_curl_header(char *buf, size_t size, size_t n, void *userdata)
+{
+	struct curl_request *req = userdata;
+
+	if (req->dead)
+		return 0;
+	if (req->ops->on_header && req->ops->on_header(req->userdata, buf, size * n) < 0)
+		return 0;
+	return req->dead ? 0 : size * n;
+}
+
+/* A return that is not n ends the transfer; with n 0 nothing can. */
+static size_t on_curl_body(char *buf, size_t size, size_t n, void *userdata)
+{
+	struct curl_request *req = userdata;
+
+	if (req->dead)
+		return 0;
+	if (req->ops->on_body && req->ops->on_body(req->userdata, buf, size * n) < 0)
+		return 0;
+	return req->dead ? 0 : size * n;
+}
+
+static int request_alloc(struct curl_loop *loop, struct curl_request **ret)
+{
+	struct curl_request *req = loop->pool;
+
+	if (req) {
+		loop->pool = req->next;
+		loop->stats.pooled--;
+		if (!req->ready)
+			curl_easy_reset(req->easy);
+		*ret = req;
+		return 0;
+	}
+	req = calloc(1, sizeof(*req));
+	if (!req)
+		return -ENOMEM;
+	req->easy = curl_easy_init();
+	if (!req->easy) {
+		free(req);
+		return -ENOMEM;
+	}
+	*ret = req;
+	return 0;
+}
+
+static void request_set_defaults(struct curl_request *req)
+{
+	CURL *easy = req->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, req);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, req->error);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_curl_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, req);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_curl_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, req);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, req);
+	/* A connection outlives its request: its end is told to the loop. */
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_curl_close);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, req->loop);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+	/* Addresses only: nothing worth a cache, which libcurl would walk over each time. */
+	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
+}
+
+static uint32_t target_hash(const struct endpoint *target)
+{
+	uint32_t h = 2166136261u;
+	size_t i;
+
+	for (i = 0; i < sizeof(target->addr.bytes); i++)
+		h = (h ^ target->addr.bytes[i]) * 16777619u;
+	h = (h ^ (target->port & 0xff)) * 16777619u;
+	h = (h ^ (target->port >> 8)) * 16777619u;
+	return h ^ h >> 16;
+}
+
+static int shard_open(struct curl_loop *loop, struct shard *shard)
+{
+	CURLM *multi;
+
+	if (shard->multi)
+		return 0;
+	multi = curl_multi_init();
+	if (!multi)
+		return -ENOMEM;
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, loop);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, shard);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT_MAX);
+	shard->multi = multi;
+	return 0;
+}
+
+int curl_request_new(struct curl_loop *loop, const struct endpoint *target,
+		     struct curl_request **ret)
+{
+	struct curl_request *req;
+	struct shard *shard;
+	int r;
+
+	assert(loop);
+	assert(target);
+	assert(ret);
+
+	shard = &loop->shards[target_hash(target) % CURL_LOOP_SHARDS];
+	r = shard_open(loop, shard);
+	if (r < 0)
+		return r;
+	r = request_alloc(loop, &req);
+	if (r < 0)
+		return r;
+	req->loop = loop;
+	req->shard = shard;
+	req->next = NULL;
+	req->fd = -1;
+	req->silent = false;
+	req->error[0] = '\0';
+	if (!req->ready)
+		request_set_defaults(req);
+	req->ready = true;
+	*ret = req;
+	return 0;
+}
+
+CURL *curl_request_easy(struct curl_request *req)
+{
+	return req->easy;
+}
+
+CURL *curl_request_easy_options(struct curl_request *req)
+{
+	req->ready = false;
+	return req->easy;
+}
+
+int curl_request_set_basics(struct curl_request *req, const struct curl_basics *b)
+{
+	CURL *easy = req->easy;
+
+	assert(b->connect_ms > 0 && b->connect_ms <= INT32_MAX);
+	assert(b->total_ms > 0 && b->total_ms <= INT32_MAX);
+	assert(b->buffer_size >= 1024 && b->buffer_size <= 65536);
+
+	req->user_timeout_ms = (unsigned int)b->connect_ms;
+	if (curl_easy_setopt(easy, CURLOPT_URL, b->url) != CURLE_OK)
+		return -ENOMEM;
+	curl_easy_setopt(easy, CURLOPT_CURLU, b->parsed);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, b->headers);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)b->connect_ms);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)b->total_ms);
+	curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)b->body_max);
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)b->buffer_size);
+	return 0;
+}
+
+int curl_request_start(struct curl_request *req, const struct curl_request_ops *ops, void *userdata,
+		       struct curl_keeper *keeper)
+{
+	CURLMcode code;
+
+	assert(req);
+	assert(ops);
+	assert(!req->added);
+
+	req->ops = ops;
+	req->userdata = userdata;
+	req->keeper = keeper;
+	code = curl_multi_add_handle(req->shard->multi, req->easy);
+	if (code == CURLM_OUT_OF_MEMORY)
+		return -ENOMEM;
+	if (code != CURLM_OK)
+		return -EIO;
+	req->added = true;
+	active_add(req);
+	return 0;
+}
+
+/* --- events -------------------------------------------------------------------------------- */
+
+/*
+ * A connection that nobody uses: its peer closed it, or sent what nobody asked for. With TLS and
+ * HTTP/2 that may be in order and is left for libcurl to read; with plain HTTP/1 the next request
+ * would take it for its answer, so the connection is ended.
+ */
+static void slot_idle(struct curl_loop *loop, int fd, uint32_t events)
+{
+	struct slot *slot = &loop->slots[fd];
+	struct curl_keeper *keeper = slot->keeper;
+	char buf[4096];
+	ssize_t n;
+
+	if (!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && !(keeper && keeper->plain)) {
+		slot_watch(loop, fd, EPOLLRDHUP);
+		return;
+	}
+	if (!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
+		do {
+			n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		} while (n == (ssize_t)sizeof(buf));
+		(void)shutdown(fd, SHUT_RDWR);
+	}
+	slot_watch(loop, fd, 0);
+	if (keeper && keeper->on_closed) {
+		curl_keeper_forget(keeper);
+		keeper->on_closed(keeper);
+	}
+}
+
+static void slot_event(struct curl_loop *loop, int fd, uint32_t events)
+{
+	struct slot *slot = &loop->slots[fd];
+	int what = 0;
+
+	if (!slot->active) {
+		slot_idle(loop, fd, events);
+		return;
+	}
+	if (events & ~(uint32_t)EPOLLOUT)
+		what |= CURL_CSELECT_IN;
+	if (events & EPOLLOUT)
+		what |= CURL_CSELECT_OUT;
+	shard_run(slot->shard, fd, what);
+}
+
+/* Returns how many there were. */
+static int take_events(struct curl_loop *loop)
+{
+	struct epoll_event events[EVENTS_PER_WAIT];
+	int i, n;
+
+	n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, 0);
+	for (i = 0; i < n; i++) {
+		int fd = (int)(uint32_t)events[i].data.u64;
+
+		/* An earlier one of them may have closed it, and another opened it anew. */
+		if (loop->slots[fd].generation == events[i].data.u64 >> 32)
+			slot_event(loop, fd, events[i].events);
+	}
+	return n;
+}
+
+static void busy_set(struct curl_loop *loop, bool busy)
+{
+	loop->busy = busy;
+	loop->quiet = 0;
+	loop->wakeups = 0;
+	(void)sd_event_source_set_enabled(loop->io, busy ? SD_EVENT_OFF : SD_EVENT_ON);
+	(void)sd_event_source_set_enabled(loop->tick, busy ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+static void busy_tick(struct curl_loop *loop)
+{
+	int n;
+
+	(void)sd_event_source_set_time(loop->tick, now_us(loop) + BUSY_TICK_US);
+	n = take_events(loop);
+	loop->quiet = n > 1 ? 0 : loop->quiet + 1;
+	if (loop->quiet >= BUSY_QUIET_TICKS)
+		busy_set(loop, false);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	busy_tick(userdata);
+	return 0;
+}
+
+static int on_io(sd_event_source *source, int epoll_fd, uint32_t revents, void *userdata)
+{
+	struct curl_loop *loop = userdata;
+	uint64_t now = now_us(loop);
+
+	(void)source;
+	(void)epoll_fd;
+	(void)revents;
+	(void)take_events(loop);
+	loop->wakeups = now - loop->woken_us < BUSY_GAP_US ? loop->wakeups + 1 : 0;
+	loop->woken_us = now;
+	if (loop->wakeups >= BUSY_WAKEUPS) {
+		busy_set(loop, true);
+		(void)sd_event_source_set_time(loop->tick, now + BUSY_TICK_US);
+	}
+	return 0;
+}
+
+/* Runs what is due. */
+static void run_due(struct curl_loop *loop)
+{
+	uint64_t now = now_us(loop), next = NEVER;
+	struct shard *shard;
+
+	for (shard = loop->shards; shard < loop->shards + CURL_LOOP_SHARDS; shard++) {
+		if (shard->due_us <= now) {
+			shard->due_us = NEVER;
+			shard_run(shard, CURL_SOCKET_TIMEOUT, 0);
+		}
+		if (shard->due_us < next)
+			next = shard->due_us;
+	}
+	loop->armed_us = NEVER;
+	timer_arm(loop, next);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	run_due(userdata);
+	return 0;
+}
+
+void curl_loop_flush(struct curl_loop *loop)
+{
+	assert(loop);
+	assert(!loop->in_curl);
+
+	if (loop->busy)
+		busy_tick(loop);
+	run_due(loop);
+}
+
+/* --- the loop ------------------------------------------------------------------------------ */
+
+int curl_loop_new(sd_event *event, struct curl_loop **ret)
+{
+	_cleanup_(curl_loop_free) struct curl_loop *loop = NULL;
+	int i, r;
+
+	assert(event);
+	assert(ret);
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return -ENOMEM;
+	loop = calloc(1, sizeof(*loop));
+	if (!loop) {
+		curl_global_cleanup();
+		return -ENOMEM;
+	}
+	loop->event = sd_event_ref(event);
+	loop->armed_us = NEVER;
+	for (i = 0; i < CURL_LOOP_SHARDS; i++)
+		loop->shards[i] = (struct shard){.loop = loop, .due_us = NEVER};
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return -errno;
+	r = sd_event_add_io(event, &loop->io, loop->epoll_fd, EPOLLIN, on_io, loop);
+	if (r < 0)
+		return r;
+	/* Accuracy 1: to the microsecond; 0 would be a quarter of a second. */
+	r = sd_event_add_time(event, &loop->timer, CLOCK_MONOTONIC, NEVER, 1, on_timer, loop);
+	if (r < 0)
+		return r;
+	r = sd_event_source_set_enabled(loop->timer, SD_EVENT_OFF);
+	if (r < 0)
+		return r;
+	r = sd_event_add_time(event, &loop->tick, CLOCK_MONOTONIC, NEVER, 1, on_tick, loop);
+	if (r < 0)
+		return r;
+	r = sd_event_source_set_enabled(loop->tick, SD_EVENT_OFF);
+	if (r < 0)
+		return r;
+	(void)sd_event_source_set_description(loop->tick, "http-tick");
+	(void)sd_event_source_set_description(loop->io, "http");
+	(void)sd_event_source_set_description(loop->timer, "http-timer");
+	*ret = TAKE_PTR(loop);
+	return 0;
+}
+
+void curl_loop_free(struct curl_loop **loopp)
+{
+	struct curl_loop *loop = loopp ? *loopp : NULL;
+	int i;
+
+	if (!loop)
+		return;
+	*loopp = NULL;
+	assert(!loop->in_curl);
+	while (loop->active) {
+		struct curl_request *req = loop->active;
+
+		curl_request_cancel(&req);
+	}
+	for (i = 0; i < CURL_LOOP_SHARDS; i++)
+		if (loop->shards[i].multi)
+			curl_multi_cleanup(loop->shards[i].multi);
+	while (loop->pool) {
+		struct curl_request *req = loop->pool;
+
+		loop->pool = req->next;
+		request_destroy(req);
+	}
+	sd_event_source_disable_unref(loop->io);
+	sd_event_source_disable_unref(loop->timer);
+	sd_event_source_disable_unref(loop->tick);
+	sd_event_unref(loop->event);
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
+	free(loop->slots);
+	free(loop);
+	curl_global_cleanup();
+}
+
+void curl_loop_stats(const struct curl_loop *loop, struct curl_loop_stats *ret_stats)
+{
+	*ret_stats = loop->stats;
+}
