@@ -213,9 +213,12 @@ class Host:
         self.run([os.path.join(BUILD, "xdpattach"), "--mode", mode, "--detach", dev or self.dev])
 
     def attach_decap(self, mode: str = "native") -> None:
-        """Have outer headers (ipip, gue) taken off on every leg: bpf/decap.bpf.c."""
+        """
+        Have outer headers (ipip, gue) taken off on every leg: bpf/decap.bpf.c. Its counters:
+        `bpftool map dump pinned PIN_DIR/decap_stats`.
+        """
         for leg in self.plan.legs:
-            self.attach_xdp("decap.bpf.o", mode=mode, dev=leg.dev)
+            self.attach_xdp("decap.bpf.o", mode=mode, dev=leg.dev, pin=True)
 
     @property
     def pin_dir(self) -> str:

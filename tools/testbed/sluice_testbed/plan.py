@@ -214,6 +214,9 @@ def host_sysctls(host: HostPlan) -> dict[str, object]:
         "net.ipv4.ip_forward": int(host.forwards),
         "net.ipv6.conf.all.forwarding": int(host.forwards),
         "net.ipv4.ping_group_range": "0 2147483647",
+        "net.ipv4.ip_local_port_range": "10240 65535",
+        "net.ipv4.tcp_max_syn_backlog": 65535,
+        "net.core.somaxconn": 65535,
     }
     for scope in ("all", "default"):
         values |= {

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Testbed -> configuration of an agent: one pool of all nodes behind the VIPs of both families."""
+from __future__ import annotations
+
+from sluice_testbed import Testbed
+
+from tests.lib.mock import PORT
+
+# Quicker than the defaults, so that tests of transitions take seconds.
+QUICK_CHECK = {"interval": "200ms", "timeout": "1s"}
+QUICK_LOAD = {"interval": "200ms", "timeout": "500ms"}
+QUICK_THRESHOLDS = {"warm_up": "0s"}
+
+
+def nodes(testbed: Testbed, weights: dict[str, int] | None = None, family: int = 4) -> list[dict]:
+    """The entries of `nodes:` for every node, at their IPv4 or IPv6 addresses."""
+    return [
+        {
+            "name": node.name,
+            "address": node.ip4 if family == 4 else node.ip6,
+            "weight": (weights or {}).get(node.name, 1),
+        }
+        for node in testbed.nodes
+    ]
+
+
+def vips(testbed: Testbed, pool: str, port: int = PORT) -> list[dict]:
+    """Both families of every VIP of the testbed, all leading to one pool: vip4-1, vip6-1, ..."""
+    plan = testbed.plan
+    pairs = [*enumerate(plan.vips4, 1), *enumerate(plan.vips6, 1)]
+    return [
+        {"name": f"vip{6 if ':' in a else 4}-{i}", "address": a, "port": port, "pool": pool}
+        for i, a in pairs
+    ]
+
+
+def one_pool(
+    testbed: Testbed,
+    weights: dict[str, int] | None = None,
+    family: int = 4,
+    port: int = PORT,
+    pool: dict | None = None,
+    **top,
+) -> dict:
+    """
+    The configuration as a dict, to be changed at will before it goes to Agent(). pool: keys of the
+    pool (mode, policy, check, thresholds, ...); top: keys of the file.
+    """
+    settings = {
+        "name": "pool",
+        "preset": "json",
+        "mode": "ipip",
+        "check": dict(QUICK_CHECK),
+        "load": dict(QUICK_LOAD),
+        "thresholds": dict(QUICK_THRESHOLDS),
+        "nodes": nodes(testbed, weights, family),
+    }
+    settings.update(pool or {})
+    return {"pools": [settings], "vips": vips(testbed, settings["name"], port), **top}
