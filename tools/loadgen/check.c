@@ -199,36 +199,21 @@ static bool completion_right(const json_t *root, uint32_t want, enum check_order
 	return order == CHECK_ANY_TEXT || text_right(json_string_value(text), want);
 }
 
-static void read_peer(const json_t *root, struct check_peer *ret)
-{
-	const char *address = json_string_value(json_object_get(root, "peer"));
-	json_int_t port = json_integer_value(json_object_get(root, "peer_port"));
-
-	if (!address || strlen(address) >= sizeof(ret->address) || port < 1 || port > 65535)
-		return;
-	strcpy(ret->address, address);
-	ret->port = (uint16_t)port;
-	ret->known = true;
-}
-
 enum check_cause check_answer(const char *body, size_t len, uint32_t want, enum check_order order,
-			      const char *backend, struct check_peer *ret_peer)
+			      const char *backend)
 {
 	json_t *root = json_loadb(body, len, 0, NULL);
 	const char *name;
 	bool right;
 
-	memset(ret_peer, 0, sizeof(*ret_peer));
 	if (!json_is_object(root)) {
 		json_decref(root);
 		return !want && order == CHECK_ANY_TEXT ? CAUSE_OK : CAUSE_WRONG_BODY;
 	}
-	read_peer(root, ret_peer);
 	name = json_string_value(json_object_get(root, "backend"));
 	if (!name)
 		name = json_string_value(json_object_get(root, "name"));
-	right = (!name || !strcmp(name, backend)) &&
-		(!want || completion_right(root, want, order));
+	right = (!name || !strcmp(name, backend)) && (!want || completion_right(root, want, order));
 	json_decref(root);
 	return right ? CAUSE_OK : CAUSE_WRONG_BODY;
 }

@@ -10,8 +10,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define EVENTS_BATCH	512
-#define BODY_MAX	(4U << 20)
+#define EVENTS_BATCH    512
+#define BODY_MAX        (4U << 20)
 #define CLOSING_TIME_US 1000000ULL
 
 struct conn {
@@ -297,6 +297,24 @@ static bool add_body(struct conn *conn, const char *data, size_t len)
 	return true;
 }
 
+/* Does the server see the address that we sent from? */
+static void count_peer(struct client *c, const struct conn *conn)
+{
+	const struct http_reader *h = &conn->http;
+	char local[INET6_ADDRSTRLEN + 10];
+	char seen[HTTP_PEER_MAX + 10];
+
+	if (!h->peer_port)
+		return;
+	output_address(&conn->local, local, sizeof(local));
+	snprintf(seen, sizeof(seen), conn->local.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u",
+		 h->peer, h->peer_port);
+	if (!strcmp(local, seen))
+		c->stats->peer_same++;
+	else
+		c->stats->peer_different++;
+}
+
 static bool on_head(struct client *c, struct conn *conn)
 {
 	struct http_reader *h = &conn->http;
@@ -310,6 +328,7 @@ static bool on_head(struct client *c, struct conn *conn)
 		return false;
 	}
 	conn->stage = STAGE_BODY;
+	count_peer(c, conn);
 	b = backend_of(c, conn);
 	if (b) {
 		b->started++;
@@ -343,36 +362,16 @@ static bool on_body(struct client *c, struct conn *conn, const char *data, size_
 	return false;
 }
 
-/* Does the server see the address that we sent from? */
-static void count_peer(struct client *c, const struct conn *conn, const struct check_peer *peer)
-{
-	char local[INET6_ADDRSTRLEN + 10];
-	char seen[80];
-
-	if (!peer->known)
-		return;
-	output_address(&conn->local, local, sizeof(local));
-	snprintf(seen, sizeof(seen), conn->local.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u",
-		 peer->address, peer->port);
-	if (!strcmp(local, seen))
-		c->stats->peer_same++;
-	else
-		c->stats->peer_different++;
-}
-
 static bool on_answer_end(struct client *c, struct conn *conn)
 {
 	const struct options *o = c->options;
-	struct check_peer peer;
 	enum check_cause cause;
 
-	if (o->mode == MODE_STREAM) {
+	if (o->mode == MODE_STREAM)
 		cause = check_stream_end(&conn->stream);
-	} else {
+	else
 		cause = check_answer(conn->body ? conn->body : "", conn->body_len, o->tokens,
-				     o->order, conn->http.backend, &peer);
-		count_peer(c, conn, &peer);
-	}
+				     o->order, conn->http.backend);
 	conn_end(c, conn, cause);
 	return cause == CAUSE_OK;
 }

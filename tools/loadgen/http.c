@@ -71,6 +71,27 @@ static int status_line(struct http_reader *r)
 	return 0;
 }
 
+/* The headers that a test server adds. */
+static int own_header(struct http_reader *r, const char *name, const char *value)
+{
+	uint64_t port;
+
+	if (!strcasecmp(name, "x-backend")) {
+		if (strlen(value) > HTTP_BACKEND_MAX)
+			return -EPROTO;
+		strcpy(r->backend, value);
+	} else if (!strcasecmp(name, "x-peer-address")) {
+		if (strlen(value) > HTTP_PEER_MAX)
+			return -EPROTO;
+		strcpy(r->peer, value);
+	} else if (!strcasecmp(name, "x-peer-port")) {
+		if (!read_digits(value, 10, &port) || port > UINT16_MAX)
+			return -EPROTO;
+		r->peer_port = (uint16_t)port;
+	}
+	return 0;
+}
+
 static int header(struct http_reader *r)
 {
 	char *colon = strchr(r->line, ':');
@@ -88,12 +109,8 @@ static int header(struct http_reader *r)
 		r->chunked = !strcasecmp(value, "chunked");
 		if (!r->chunked)
 			return -EPROTO;
-	} else if (!strcasecmp(r->line, "x-backend")) {
-		if (strlen(value) > HTTP_BACKEND_MAX)
-			return -EPROTO;
-		strcpy(r->backend, value);
 	}
-	return 0;
+	return own_header(r, r->line, value);
 }
 
 /* The empty line was read: what follows? */

@@ -11,15 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HTTP_LINE_MAX	 512
+#define HTTP_LINE_MAX    512
 #define HTTP_BACKEND_MAX 63
+#define HTTP_PEER_MAX    63
 #define HTTP_HEADERS_MAX 128
 
 enum http_state {
 	HTTP_STATUS_LINE = 1,
 	HTTP_HEADERS,
-	HTTP_BODY_LENGTH,  /* so many bytes */
-	HTTP_BODY_CLOSE,   /* until the end of the connection */
+	HTTP_BODY_LENGTH, /* so many bytes */
+	HTTP_BODY_CLOSE,  /* until the end of the connection */
 	HTTP_CHUNK_SIZE,
 	HTTP_CHUNK_DATA,
 	HTTP_CHUNK_END,
@@ -42,8 +43,10 @@ struct http_reader {
 	bool line_cut;
 	uint16_t n_headers;
 	uint16_t line_len;
-	uint64_t left; /* bytes of the body or the chunk that are to come */
+	uint64_t left;                      /* bytes of the body or the chunk that are to come */
 	char backend[HTTP_BACKEND_MAX + 1]; /* x-backend, or "" */
+	char peer[HTTP_PEER_MAX + 1]; /* x-peer-address: who the server thinks we are, or "" */
+	uint16_t peer_port;           /* x-peer-port, or 0 */
 	char line[HTTP_LINE_MAX];
 };
 

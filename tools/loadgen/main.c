@@ -13,11 +13,11 @@
 #include "tools/loadgen/output.h"
 #include "userspace/lib/log.h"
 
-#define SPARE_FDS     64
-#define BURST_MAX     256   /* connections opened between two looks at the events */
-#define CREDIT_S      0.05  /* how much of the rate may be caught up after a pause */
-#define PROGRESS_US   1000000ULL
-#define WAIT_MAX_US   250000ULL /* also how late a signal may be seen */
+#define SPARE_FDS   64
+#define BURST_MAX   256  /* connections opened between two looks at the events */
+#define CREDIT_S    0.05 /* how much of the rate may be caught up after a pause */
+#define PROGRESS_US 1000000ULL
+#define WAIT_MAX_US 250000ULL /* also how late a signal may be seen */
 
 struct run {
 	const struct options *options;
@@ -27,7 +27,7 @@ struct run {
 	struct output_time start;
 	uint64_t paced_us;    /* when credit was last brought up to date */
 	uint64_t progress_us; /* when the next line is due */
-	double credit;	      /* connections that the rate allows now */
+	double credit;        /* connections that the rate allows now */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -77,8 +77,9 @@ static int raise_files(uint32_t concurrency)
 	if (lim.rlim_max < want)
 		lim.rlim_max = want;
 	if (setrlimit(RLIMIT_NOFILE, &lim) < 0) {
-		log_error("--concurrency %u needs %llu open files, which this user may not have: %s",
-			  concurrency, (unsigned long long)want, strerror(errno));
+		log_error(
+			"--concurrency %u needs %llu open files, which this user may not have: %s",
+			concurrency, (unsigned long long)want, strerror(errno));
 		return -errno;
 	}
 	return 0;
@@ -146,10 +147,11 @@ static int wait_ms(const struct run *r, uint64_t now_us, uint64_t deadline_us)
 	if (r->progress_us > now_us && r->progress_us - now_us < wait)
 		wait = r->progress_us - now_us;
 	if (can_open(r, now_us)) {
-		double s = r->credit >= 1.0 ? 0 : (1.0 - r->credit) / r->options->rate;
+		bool now = r->credit >= 1.0 || r->options->rate <= 0;
+		double us = now ? 0 : (1.0 - r->credit) / r->options->rate * 1e6;
 
-		if (s * 1e6 < (double)wait)
-			wait = (uint64_t)(s * 1e6);
+		if (us < (double)wait)
+			wait = (uint64_t)us;
 	}
 	return (int)((wait + 999) / 1000);
 }

@@ -11,11 +11,11 @@
 
 #include "userspace/lib/log.h"
 
-#define COUNT_MAX	100000000.0
+#define COUNT_MAX       100000000.0
 #define CONCURRENCY_MAX 500000.0
-#define RATE_MAX	1000000.0
-#define SECONDS_MAX	86400.0
-#define HOST_MAX	256
+#define RATE_MAX        1000000.0
+#define SECONDS_MAX     86400.0
+#define HOST_MAX        256
 
 const char options_help[] =
 	"Usage: loadgen spread|steady|stream URL... [OPTION]...\n"
@@ -25,12 +25,16 @@ const char options_help[] =
 	"  steady   the same at --rate a second, one line for each connection\n"
 	"  stream   hold --concurrency token streams, starting a new one when one ends\n"
 	"\n"
-	"URL is http://HOST[:PORT][/PATH]; several are used in turn. A POST of a completion goes to\n"
-	"/v1/completions, or to the path if there is one; without --tokens the page is read by GET.\n"
+	"URL is http://HOST[:PORT][/PATH]; several are used in turn. A POST of a completion goes "
+	"to\n"
+	"/v1/completions, or to the path if there is one; without --tokens the page is read by "
+	"GET.\n"
 	"\n"
-	"  --count N            connections in all (spread 1000; steady, stream: no bound but time)\n"
+	"  --count N            connections in all (spread 1000; steady, stream: no bound but "
+	"time)\n"
 	"  --concurrency N      connections at once (spread 64; steady 10000; stream 100)\n"
-	"  --rate R             new connections a second (steady 100; stream 1000; spread: no bound)\n"
+	"  --rate R             new connections a second (steady 100; stream 1000; spread: no "
+	"bound)\n"
 	"  --duration S         start no new connection after this (spread 60; else 10)\n"
 	"  --grace S            then wait so long for the open ones (default 30)\n"
 	"  --tokens N           tokens of each completion (stream 100; else 0: GET)\n"
@@ -38,7 +42,8 @@ const char options_help[] =
 	"  --source A,B,...     local addresses, in turn\n"
 	"  --connect-timeout S  time to connect (default 5)\n"
 	"  --silence S          time without a byte (default 30)\n"
-	"  --allow N            failed and broken connections that are still a success (default 0)\n"
+	"  --allow N            failed and broken connections that are still a success (default "
+	"0)\n"
 	"  --json FILE          the report; - is standard output here and below\n"
 	"  --progress FILE      the counters, one JSON line a second\n"
 	"  --events FILE        one JSON line for each failed or broken connection\n"
@@ -48,7 +53,8 @@ const char options_help[] =
 	"\n"
 	"SIGINT and SIGTERM end the run and print the report so far; SIGUSR1 starts no new\n"
 	"connections and lets the open ones finish.\n"
-	"Exit status: 0 all well; 1 more than --allow failed or broke; 2 wrong usage; 3 cannot run.\n";
+	"Exit status: 0 all well; 1 more than --allow failed or broke; 2 wrong usage; 3 cannot "
+	"run.\n";
 
 enum option_id {
 	OPT_COUNT = 256,

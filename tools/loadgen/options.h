@@ -16,8 +16,8 @@
 
 enum options_mode {
 	MODE_SPREAD = 1, /* one short request on each connection */
-	MODE_STEADY,	 /* the same, at a rate, told one by one */
-	MODE_STREAM,	 /* long streams, held at a number */
+	MODE_STEADY,     /* the same, at a rate, told one by one */
+	MODE_STREAM,     /* long streams, held at a number */
 };
 
 struct options_target {
@@ -34,16 +34,16 @@ struct options {
 	uint32_t n_targets;
 	struct sockaddr_storage sources[OPTIONS_SOURCES_MAX]; /* port 0 */
 	uint32_t n_sources;
-	uint64_t count;	      /* connections in all */
+	uint64_t count;       /* connections in all */
 	uint32_t concurrency; /* connections at once */
-	double rate;	      /* connections a second; 0: as fast as concurrency allows */
+	double rate;          /* connections a second; 0: as fast as concurrency allows */
 	double duration_s;    /* no new connection after this */
-	double grace_s;	      /* then wait so long for those that are open */
+	double grace_s;       /* then wait so long for those that are open */
 	double connect_s;     /* time to connect */
 	double silence_s;     /* time without a byte */
 	uint32_t tokens;      /* 0: GET the page */
 	enum check_order order;
-	uint64_t allow; /* failures that still count as success */
+	uint64_t allow;       /* failures that still count as success */
 	const char *json;     /* file of the report; "-": standard output */
 	const char *progress; /* file of a line each second */
 	const char *events;   /* file of a line for each failure */

@@ -153,7 +153,7 @@ static int write_report(const char *path, const json_t *report)
 
 	if (!f)
 		return -errno;
-	bad = json_dumpf(report, f, JSON_INDENT(1) | JSON_REAL_PRECISION(16)) < 0;
+	bad = json_dumpf(report, f, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) < 0;
 	bad |= fputc('\n', f) == EOF;
 	bad |= (to_stdout ? fflush(f) : fclose(f)) != 0;
 	return bad ? -EIO : 0;
@@ -209,8 +209,8 @@ static void print_causes(FILE *f, const struct stats *s)
 {
 	for (int i = CAUSE_OK + 1; i < CAUSE_N; i++)
 		if (s->causes[i])
-			fprintf(f, "  %-16s %9" PRIu64 "\n",
-				check_cause_name((enum check_cause)i), s->causes[i]);
+			fprintf(f, "  %-16s %9" PRIu64 "\n", check_cause_name((enum check_cause)i),
+				s->causes[i]);
 }
 
 void output_summary(const struct options *o, const struct stats *s, double seconds,

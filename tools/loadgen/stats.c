@@ -151,11 +151,10 @@ static json_t *backends_json(const struct stats *s)
 json_t *stats_progress(const struct stats *s)
 {
 	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "active", (json_int_t)s->active,
-			 "started", (json_int_t)s->started, "completed",
-			 (json_int_t)s->completed, "failed", (json_int_t)s->failed, "broken",
-			 (json_int_t)s->broken, "tokens", (json_int_t)s->tokens, "bytes",
-			 (json_int_t)s->bytes, "causes", causes_json(s), "by_backend",
-			 backends_json(s));
+			 "started", (json_int_t)s->started, "completed", (json_int_t)s->completed,
+			 "failed", (json_int_t)s->failed, "broken", (json_int_t)s->broken, "tokens",
+			 (json_int_t)s->tokens, "bytes", (json_int_t)s->bytes, "causes",
+			 causes_json(s), "by_backend", backends_json(s));
 }
 
 json_t *stats_report(const struct stats *s)
@@ -165,12 +164,12 @@ json_t *stats_report(const struct stats *s)
 	if (!o)
 		return NULL;
 	json_object_update_new(
-		o, json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o}", "unfinished",
-			     (json_int_t)s->unfinished, "behind", (json_int_t)s->behind,
-			     "active_max", (json_int_t)s->active_max, "peer_same",
-			     (json_int_t)s->peer_same, "peer_different",
-			     (json_int_t)s->peer_different, "http_status", http_json(s),
-			     "connect_ms", latency_json(&s->connect), "first_byte_ms",
-			     latency_json(&s->first_byte), "whole_ms", latency_json(&s->whole)));
+		o,
+		json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o}", "unfinished",
+			  (json_int_t)s->unfinished, "behind", (json_int_t)s->behind, "active_max",
+			  (json_int_t)s->active_max, "peer_same", (json_int_t)s->peer_same,
+			  "peer_different", (json_int_t)s->peer_different, "http_status",
+			  http_json(s), "connect_ms", latency_json(&s->connect), "first_byte_ms",
+			  latency_json(&s->first_byte), "whole_ms", latency_json(&s->whole)));
 	return o;
 }

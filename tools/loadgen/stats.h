@@ -11,16 +11,16 @@
 #include "tools/loadgen/http.h"
 
 #define STATS_BACKENDS_MAX 1024
-#define STATS_LATENCY_N	   256
+#define STATS_LATENCY_N    256
 #define STATS_NO_BACKEND   UINT32_MAX
-#define STATS_HTTP_MAX	   600
+#define STATS_HTTP_MAX     600
 
 /* How far a connection had come. */
 enum stats_stage {
 	STAGE_CONNECT = 1, /* no answer to SYN yet */
-	STAGE_HEAD,	   /* connected; no head of an answer yet */
-	STAGE_BODY,	   /* the head came with status 200: from here an end is a break */
-	STAGE_CLOSING,	   /* the answer is complete */
+	STAGE_HEAD,        /* connected; no head of an answer yet */
+	STAGE_BODY,        /* the head came with status 200: from here an end is a break */
+	STAGE_CLOSING,     /* the answer is complete */
 };
 
 struct stats_backend {
@@ -41,17 +41,17 @@ struct stats_latency {
 };
 
 struct stats {
-	uint64_t started;   /* connections opened, or tried */
-	uint64_t completed; /* verified */
-	uint64_t failed;    /* ended before the head of a good answer */
-	uint64_t broken;    /* ended wrongly after it */
+	uint64_t started;    /* connections opened, or tried */
+	uint64_t completed;  /* verified */
+	uint64_t failed;     /* ended before the head of a good answer */
+	uint64_t broken;     /* ended wrongly after it */
 	uint64_t unfinished; /* closed by us at the end */
 	uint64_t behind;     /* starts that the rate asked for and the concurrency forbade */
 	uint64_t active;
 	uint64_t active_max;
 	uint64_t bytes; /* of bodies */
 	uint64_t tokens;
-	uint64_t peer_same;	 /* the server saw our address and port */
+	uint64_t peer_same;      /* the server saw our address and port */
 	uint64_t peer_different; /* it saw another: translated on the way */
 	uint64_t causes[CAUSE_N];
 	uint64_t http[STATS_HTTP_MAX]; /* answers by status */

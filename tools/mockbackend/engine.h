@@ -2,9 +2,9 @@
 /*
  * Requests in, tokens out: what an inference engine does with its slots, without the arithmetic.
  * A job runs in one of `slots`, or waits in a first-in first-out queue until one is free. A running
- * job makes one token every 1/(tokens_per_s * rate_factor) seconds. One timer wheel serves all jobs:
- * 10,000 slow streams cost one wake-up a tick.
- * Times are microseconds of a monotonic clock, passed in. No I/O, no clock, no allocation.
+ * job makes one token every 1/(tokens_per_s * rate_factor) seconds. One timer wheel serves all
+ * jobs: 10,000 slow streams cost one wake-up a tick. Times are microseconds of a monotonic clock,
+ * passed in. No I/O, no clock, no allocation.
  */
 #ifndef SLUICE_MOCKBACKEND_ENGINE_H
 #define SLUICE_MOCKBACKEND_ENGINE_H
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ENGINE_TICK_US	     10000ULL
+#define ENGINE_TICK_US       10000ULL
 #define ENGINE_WHEEL_BUCKETS 1024U
 #define ENGINE_ITER_BUCKETS  13U
 
@@ -45,10 +45,10 @@ struct engine_job {
 };
 
 struct engine_config {
-	uint32_t slots;	    /* requests that run at once, >= 1 */
+	uint32_t slots;     /* requests that run at once, >= 1 */
 	uint32_t queue_max; /* requests that may wait; UINT32_MAX: no bound */
 	double tokens_per_s;
-	uint32_t ttft_ms; /* extra time before the first token */
+	uint32_t ttft_ms;   /* extra time before the first token */
 	uint64_t kv_tokens; /* tokens the KV cache holds */
 };
 

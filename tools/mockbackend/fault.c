@@ -9,15 +9,9 @@
 #include <string.h>
 
 static const char *const mode_names[] = {
-	[FAULT_OK] = "ok",
-	[FAULT_HANG] = "hang",
-	[FAULT_GARBAGE] = "garbage",
-	[FAULT_HUGE] = "huge",
-	[FAULT_SLOW] = "slow",
-	[FAULT_TRUNCATED] = "truncated",
-	[FAULT_EMPTY] = "empty",
-	[FAULT_STATUS] = "status",
-	[FAULT_RESET] = "reset",
+	[FAULT_OK] = "ok",       [FAULT_HANG] = "hang",     [FAULT_GARBAGE] = "garbage",
+	[FAULT_HUGE] = "huge",   [FAULT_SLOW] = "slow",     [FAULT_TRUNCATED] = "truncated",
+	[FAULT_EMPTY] = "empty", [FAULT_STATUS] = "status", [FAULT_RESET] = "reset",
 	[FAULT_CLOSE] = "close",
 };
 
@@ -343,20 +337,19 @@ json_t *fault_json(const struct fault_settings *s, uint64_t now_us)
 {
 	return json_pack(
 		"{s:f,s:f,s:I,s:o,s:I,s:o,s:o,s:o,s:b,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
-		"tokens_per_second", s->tokens_per_s, "rate_factor", s->rate_factor,
-		"slots", (json_int_t)s->slots,
-		"queue_max", s->queue_max == UINT32_MAX ? json_null() : json_integer(s->queue_max),
-		"queue_status", (json_int_t)s->queue_status,
-		"gpu_memory", s->gpu_memory_pct < 0 ? json_null() : json_real(s->gpu_memory_pct),
-		"kv_usage", s->kv_usage < 0 ? json_null() : json_real(s->kv_usage),
-		"loading_s", loading_json(s, now_us), "draining", s->draining,
-		"health", fault_mode_name(s->page[FAULT_PAGE_HEALTH]),
-		"metrics", fault_mode_name(s->page[FAULT_PAGE_METRICS]),
-		"api", fault_mode_name(s->page[FAULT_PAGE_API]),
-		"health_status", (json_int_t)s->page_status[FAULT_PAGE_HEALTH],
-		"metrics_status", (json_int_t)s->page_status[FAULT_PAGE_METRICS],
-		"api_status", (json_int_t)s->page_status[FAULT_PAGE_API],
-		"health_delay_ms", (json_int_t)s->health_delay_ms,
-		"metrics_delay_ms", (json_int_t)s->metrics_delay_ms,
+		"tokens_per_second", s->tokens_per_s, "rate_factor", s->rate_factor, "slots",
+		(json_int_t)s->slots, "queue_max",
+		s->queue_max == UINT32_MAX ? json_null() : json_integer(s->queue_max),
+		"queue_status", (json_int_t)s->queue_status, "gpu_memory",
+		s->gpu_memory_pct < 0 ? json_null() : json_real(s->gpu_memory_pct), "kv_usage",
+		s->kv_usage < 0 ? json_null() : json_real(s->kv_usage), "loading_s",
+		loading_json(s, now_us), "draining", s->draining, "health",
+		fault_mode_name(s->page[FAULT_PAGE_HEALTH]), "metrics",
+		fault_mode_name(s->page[FAULT_PAGE_METRICS]), "api",
+		fault_mode_name(s->page[FAULT_PAGE_API]), "health_status",
+		(json_int_t)s->page_status[FAULT_PAGE_HEALTH], "metrics_status",
+		(json_int_t)s->page_status[FAULT_PAGE_METRICS], "api_status",
+		(json_int_t)s->page_status[FAULT_PAGE_API], "health_delay_ms",
+		(json_int_t)s->health_delay_ms, "metrics_delay_ms", (json_int_t)s->metrics_delay_ms,
 		"huge_mb", (json_int_t)s->huge_mb, "abrupt_after", (json_int_t)s->abrupt_after);
 }

@@ -13,15 +13,15 @@
 
 enum fault_mode {
 	FAULT_OK = 1,
-	FAULT_HANG,	 /* the request is taken and never answered */
-	FAULT_GARBAGE,	 /* 200 with bytes that are neither JSON nor metrics */
-	FAULT_HUGE,	 /* a true page followed by huge_mb of padding */
-	FAULT_SLOW,	 /* the true page, one byte each 100 ms */
+	FAULT_HANG,      /* the request is taken and never answered */
+	FAULT_GARBAGE,   /* 200 with bytes that are neither JSON nor metrics */
+	FAULT_HUGE,      /* a true page followed by huge_mb of padding */
+	FAULT_SLOW,      /* the true page, one byte each 100 ms */
 	FAULT_TRUNCATED, /* half of the announced bytes, then the end of the connection */
-	FAULT_EMPTY,	 /* 200 without a body */
-	FAULT_STATUS,	 /* the page's `*_status` with a JSON error */
-	FAULT_RESET,	 /* TCP reset instead of an answer */
-	FAULT_CLOSE,	 /* end of the connection instead of an answer */
+	FAULT_EMPTY,     /* 200 without a body */
+	FAULT_STATUS,    /* the page's `*_status` with a JSON error */
+	FAULT_RESET,     /* TCP reset instead of an answer */
+	FAULT_CLOSE,     /* end of the connection instead of an answer */
 };
 
 enum fault_page {
@@ -35,12 +35,12 @@ struct fault_settings {
 	double tokens_per_s;
 	double rate_factor;
 	uint32_t slots;
-	uint32_t queue_max;	 /* UINT32_MAX: no bound */
-	uint32_t queue_status;	 /* answer when the queue is full: 429 or 503 */
-	double gpu_memory_pct;	 /* < 0: follows the KV cache */
-	double kv_usage;	 /* < 0: as held by running requests */
+	uint32_t queue_max;        /* UINT32_MAX: no bound */
+	uint32_t queue_status;     /* answer when the queue is full: 429 or 503 */
+	double gpu_memory_pct;     /* < 0: follows the KV cache */
+	double kv_usage;           /* < 0: as held by running requests */
 	uint64_t loading_until_us; /* 0: not loading; UINT64_MAX: until told otherwise */
-	bool draining;		 /* refuse new work and health; running streams go on */
+	bool draining;             /* refuse new work and health; running streams go on */
 	enum fault_mode page[FAULT_PAGE_N];
 	uint32_t page_status[FAULT_PAGE_N];
 	uint32_t health_delay_ms;
@@ -51,8 +51,8 @@ struct fault_settings {
 
 /* One-time actions of a /control request. */
 struct fault_actions {
-	bool reset;		/* back to the settings of the command line */
-	uint32_t refuse_ms;	/* close the listening sockets for this long */
+	bool reset;                 /* back to the settings of the command line */
+	uint32_t refuse_ms;         /* close the listening sockets for this long */
 	enum fault_mode break_with; /* FAULT_RESET, FAULT_CLOSE: all live requests; 0: none */
 };
 

@@ -8,14 +8,14 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define LISTEN_MAX	16
+#define LISTEN_MAX      16
 #define LISTEN_TEXT_MAX 128
 
 struct listen_socket {
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
-	int fd;		/* -1: closed */
-	bool dual;	/* the IPv6 any-address that takes IPv4 as well */
+	int fd;         /* -1: closed */
+	bool dual;      /* the IPv6 any-address that takes IPv4 as well */
 	bool free_bind; /* the address may be missing from this host */
 };
 

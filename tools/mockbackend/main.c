@@ -71,9 +71,11 @@ static const char help[] =
 	"GET /control shows the settings and counters; POST with JSON, or with a query, sets:\n"
 	"  tokens_per_second, rate_factor (0 freezes), slots, queue_max, queue_status,\n"
 	"  gpu_memory (percent), kv_usage (0..1), loading_s (seconds, true, false), draining,\n"
-	"  health, metrics, api, all: ok hang garbage huge slow truncated empty status reset close,\n"
+	"  health, metrics, api, all: ok hang garbage huge slow truncated empty status reset "
+	"close,\n"
 	"  health_status, metrics_status, api_status, health_delay_ms, metrics_delay_ms, huge_mb,\n"
-	"  abrupt_after (reset each stream after N tokens), break (reset, close: all live streams),\n"
+	"  abrupt_after (reset each stream after N tokens), break (reset, close: all live "
+	"streams),\n"
 	"  refuse_s (close the TCP ports for so long), reset (true: back to the start)\n";
 
 struct command {

@@ -26,8 +26,8 @@ static size_t text_size(const json_t *v)
 	if (json_is_integer(v))
 		return 4; /* a token id */
 	if (json_is_object(v))
-		return text_size(json_object_get(v, json_object_get(v, "content") ? "content"
-									   : "text"));
+		return text_size(
+			json_object_get(v, json_object_get(v, "content") ? "content" : "text"));
 	json_array_foreach(v, i, item)
 		total += text_size(item);
 	return total;

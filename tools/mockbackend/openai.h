@@ -18,7 +18,7 @@ struct openai_request {
 	enum openai_kind kind;
 	bool stream;
 	bool include_usage;
-	uint32_t max_tokens;	/* 1..OPENAI_TOKENS_MAX; 16 by default, as the real API */
+	uint32_t max_tokens;    /* 1..OPENAI_TOKENS_MAX; 16 by default, as the real API */
 	uint32_t prompt_tokens; /* about four characters each */
 };
 

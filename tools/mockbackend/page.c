@@ -11,7 +11,7 @@
 
 /* Memory of an idle node, and what a full KV cache adds to it, in percent. */
 #define GPU_MEMORY_IDLE 40.0
-#define GPU_MEMORY_KV	50.0
+#define GPU_MEMORY_KV   50.0
 
 bool page_name_ok(const char *text, size_t max)
 {
@@ -84,19 +84,17 @@ static json_t *counters_json(const struct engine *e)
 			 "rejected", (json_int_t)c->rejected, "finished", (json_int_t)c->finished,
 			 "aborted", (json_int_t)c->aborted, "prompt_tokens",
 			 (json_int_t)c->prompt_tokens, "generation_tokens",
-			 (json_int_t)c->generation_tokens, "iterations",
-			 (json_int_t)c->iterations);
+			 (json_int_t)c->generation_tokens, "iterations", (json_int_t)c->iterations);
 }
 
 char *page_control(const struct page_node *n, const struct page_peer *peer)
 {
-	return dump(json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:o,s:o}", "backend", n->name,
-			      "status", page_status(n), "peer", peer->address, "peer_port",
-			      (int)peer->port, "running", (json_int_t)n->engine->running,
-			      "queue_depth", (json_int_t)n->engine->waiting, "kv_cache_usage",
-			      kv_usage(n), "gpu_memory_usage", gpu_memory(n), "settings",
-			      fault_json(n->settings, n->now_us), "counters",
-			      counters_json(n->engine)));
+	return dump(json_pack(
+		"{s:s,s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:o,s:o}", "backend", n->name, "status",
+		page_status(n), "peer", peer->address, "peer_port", (int)peer->port, "running",
+		(json_int_t)n->engine->running, "queue_depth", (json_int_t)n->engine->waiting,
+		"kv_cache_usage", kv_usage(n), "gpu_memory_usage", gpu_memory(n), "settings",
+		fault_json(n->settings, n->now_us), "counters", counters_json(n->engine)));
 }
 
 char *page_error(const char *name, const struct page_peer *peer, const char *type, const char *code,
@@ -125,8 +123,8 @@ static void sample(struct metrics_out *o, const char *name, const char *label, d
 	snprintf(number, sizeof(number), "%.17g", value);
 	if (!strpbrk(number, ".e"))
 		strcat(number, ".0");
-	fprintf(o->f, "vllm:%s{engine=\"0\"%s,model_name=\"%s\"} %s\n", name, label,
-		o->node->model, number);
+	fprintf(o->f, "vllm:%s{engine=\"0\"%s,model_name=\"%s\"} %s\n", name, label, o->node->model,
+		number);
 }
 
 static void single(struct metrics_out *o, const char *name, const char *type, const char *help,
@@ -186,8 +184,8 @@ char *page_metrics(const struct page_node *n)
 	       "Number of requests in model execution batches.", n->engine->running);
 	single(&o, "num_requests_waiting", "gauge", "Number of requests waiting to be processed.",
 	       n->engine->waiting);
-	single(&o, "kv_cache_usage_perc", "gauge",
-	       "KV-cache usage. 1 means 100 percent usage.", kv_usage(n));
+	single(&o, "kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.",
+	       kv_usage(n));
 	counter(&o, "num_preemptions", "Cumulative number of preemption from the engine.", 0);
 	counter(&o, "prompt_tokens", "Number of prefill tokens processed.", c->prompt_tokens);
 	counter(&o, "generation_tokens", "Number of generation tokens processed.",
@@ -238,8 +236,8 @@ static json_t *choice_json(const struct page_completion *c, const char *text)
 		return json_pack("{s:i,s:{s:s,s:s},s:n,s:s}", "index", 0, "message", "role",
 				 "assistant", "content", text, "logprobs", "finish_reason",
 				 "length");
-	return json_pack("{s:i,s:s,s:n,s:s}", "index", 0, "text", text, "logprobs",
-			 "finish_reason", "length");
+	return json_pack("{s:i,s:s,s:n,s:s}", "index", 0, "text", text, "logprobs", "finish_reason",
+			 "length");
 }
 
 char *page_answer(const struct page_completion *c)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The state of the node -> the text of its pages: health (JSON of the seed form), metrics (Prometheus
- * text with vLLM's names), models, completions, stream events, errors. Pure but for allocation.
- * Functions that return char * give a string the caller frees; NULL: out of memory.
+ * The state of the node -> the text of its pages: health (JSON of the seed form), metrics
+ * (Prometheus text with vLLM's names), models, completions, stream events, errors. Pure but for
+ * allocation. Functions that return char * give a string the caller frees; NULL: out of memory.
  */
 #ifndef SLUICE_MOCKBACKEND_PAGE_H
 #define SLUICE_MOCKBACKEND_PAGE_H

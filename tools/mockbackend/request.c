@@ -18,10 +18,10 @@
 
 enum request_stage {
 	STAGE_BODY = 1, /* the body is still coming */
-	STAGE_READY,	/* to be answered */
-	STAGE_DELAYED,	/* to be answered when its timer ends */
-	STAGE_HUNG,	/* to be answered when the fault is taken back */
-	STAGE_ENGINE,	/* a job of the engine */
+	STAGE_READY,    /* to be answered */
+	STAGE_DELAYED,  /* to be answered when its timer ends */
+	STAGE_HUNG,     /* to be answered when the fault is taken back */
+	STAGE_ENGINE,   /* a job of the engine */
 	STAGE_ANSWERED, /* the answer is with libmicrohttpd */
 };
 
@@ -453,7 +453,8 @@ static enum MHD_Result answer_root(struct request *req)
 
 /* ---- completions ---- */
 
-/* Write the next event of the stream to req->out. Returns false when there is none yet, or no more. */
+/* Write the next event of the stream to req->out. Returns false when there is none yet, or no more.
+ */
 static bool next_event(struct request *req)
 {
 	const struct page_completion *c = &req->completion;
@@ -559,8 +560,9 @@ static enum MHD_Result submit(struct request *req)
 
 	engine_job_init(&req->job, req->ask.prompt_tokens, req->ask.max_tokens);
 	if (engine_submit(&s->engine, &req->job, server_now_us(s)) < 0)
-		return send_overloaded(req, s->settings.queue_status,
-				       "The engine is currently overloaded, please try again later");
+		return send_overloaded(
+			req, s->settings.queue_status,
+			"The engine is currently overloaded, please try again later");
 	server_arm_tick(s);
 	describe_completion(req);
 	if (req->ask.stream)

@@ -14,12 +14,13 @@
 #include "tools/mockbackend/request.h"
 #include "userspace/lib/log.h"
 
-#define ACCEPT_BATCH	 256
-#define HANGUP_BATCH	 256
-#define CONN_MEMORY	 (16U << 10)
-#define SPARE_FDS	 64
-#define STOP_ROUNDS	 100
-#define FILES_WANTED	 1048576
+#define ACCEPT_BATCH 256
+#define HANGUP_BATCH 256
+#define CONN_MEMORY  (16U << 10)
+#define SPARE_FDS    64
+#define STOP_ROUNDS  100
+#define IDLE_S       300U /* for connections between requests, or that take no more bytes */
+#define FILES_WANTED 1048576
 
 uint64_t server_now_us(const struct server *s)
 {
@@ -253,7 +254,8 @@ static int start_daemon(struct server *s)
 		0, NULL, NULL, request_access, s, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL,
 		MHD_OPTION_NOTIFY_COMPLETED, request_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
 		on_connection, s, MHD_OPTION_CONNECTION_LIMIT, connection_limit(),
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY, MHD_OPTION_END);
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY,
+		MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);
 	if (!s->daemon)
 		return -ENOMEM;
 	info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
