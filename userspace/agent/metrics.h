@@ -73,7 +73,8 @@ enum metric_agg load_field_agg(enum load_field field);
 void load_sample_merge(struct load_sample *into, const struct load_sample *from);
 
 #define METRICS_PAGE_MAX_BYTES (8u << 20) /* default cap of a page of Prometheus text */
-#define METRICS_JSON_MAX_BYTES (1u << 20) /* default cap of a JSON page, which is held whole */
+/* Default cap of a JSON page, which is held and parsed whole: the worst one takes about 25 ms. */
+#define METRICS_JSON_MAX_BYTES (256u << 10)
 
 /* How the caller knows that the page ended. A page known to be cut off is never ended: begin the
  * next one instead, since part of a sum is a lie. */
