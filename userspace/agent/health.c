@@ -10,7 +10,7 @@
 #include "userspace/agent/health_table.h"
 #include "userspace/lib/cleanup.h"
 
-#define DETAIL_MAX          96   /* what an event has to tell; the table adds what it means */
+#define DETAIL_MAX          144  /* what an event has to tell; the table adds what it means */
 #define LATENCY_MIN_PROBES  3    /* an average of fewer says nothing */
 #define IDLE_ABORT_QUIET_MS 5000 /* aborts further apart are not a climb */
 #define OUTLIER_MIN_POOL    2    /* nobody is out of line alone */
@@ -88,6 +88,7 @@ const char *health_result_name(enum health_result result)
 		[HEALTH_UNREACHABLE] = "unreachable",
 		[HEALTH_ANSWER_TIMEOUT] = "no answer in time",
 		[HEALTH_STATUS_LOADING] = "loading",
+		[HEALTH_STATUS_DRAINING] = "draining",
 		[HEALTH_STATUS_BAD] = "bad status",
 		[HEALTH_GARBAGE] = "not understood",
 	};
@@ -373,6 +374,16 @@ static bool is_clear(const struct health *h, const struct health_settings *s, in
 	return h->calm_samples >= h->calm_needed || now_ms - heard_ms(h) >= s->forget_ms;
 }
 
+/* Does a node that drained by itself do so no more? */
+static bool stays(const struct health *h, const struct health_settings *s, int64_t now_ms)
+{
+	if (is_held(h, now_ms))
+		return false;
+	if (h->leaving_until_pass)
+		return h->passes > 0;
+	return has_risen(h, s) && now_ms - h->leaving_ms >= s->self_drain_ms;
+}
+
 static void settle(const struct step *st)
 {
 	struct health *h = st->h;
@@ -392,9 +403,8 @@ static void settle(const struct step *st)
 
 		happen(st, cold ? HEALTH_EV_RELIEVED_COLD : HEALTH_EV_RELIEVED, "%s", "");
 	}
-	if (h->under == LB_STATE_DRAINING && has_risen(h, st->s) && !is_held(h, st->now_ms) &&
-	    st->now_ms - h->leaving_ms >= st->s->self_drain_ms)
-		happen(st, HEALTH_EV_STAYING, "no sign of it for %lld s",
+	if (h->under == LB_STATE_DRAINING && stays(h, st->s, st->now_ms))
+		happen(st, HEALTH_EV_STAYING, "no sign of draining for %lld s",
 		       (long long)(st->now_ms - h->leaving_ms) / 1000);
 }
 
@@ -490,11 +500,21 @@ static bool is_answer(enum health_result result)
 
 static void describe_failure(const struct health_probe *probe, char ret[DETAIL_MAX])
 {
-	if (probe->http_status)
-		(void)snprintf(ret, DETAIL_MAX, "%s (%u)", health_result_name(probe->result),
-			       probe->http_status);
+	const char *name = health_result_name(probe->result);
+
+	if (probe->detail && probe->detail[0])
+		(void)snprintf(ret, DETAIL_MAX, "%s", probe->detail);
+	else if (probe->http_status)
+		(void)snprintf(ret, DETAIL_MAX, "%s (%u)", name, probe->http_status);
 	else
-		(void)snprintf(ret, DETAIL_MAX, "%s", health_result_name(probe->result));
+		(void)snprintf(ret, DETAIL_MAX, "%s", name);
+}
+
+/* It finishes its requests and takes no more: for now, or until it passes again. */
+static void leave(const struct step *st, bool until_pass)
+{
+	st->h->leaving_ms = st->now_ms;
+	st->h->leaving_until_pass = until_pass;
 }
 
 /* A failure that counts, the way it ended in words. */
@@ -515,11 +535,21 @@ static void fail(const struct step *st, const struct health_probe *probe, bool e
 	}
 	if (is_answer(probe->result) && may_serve(h) && h->running > 0 &&
 	    progresses(h, st->s, st->now_ms)) {
-		h->leaving_ms = st->now_ms;
+		leave(st, true);
 		happen(st, HEALTH_EV_LEAVING, "%s, but its requests go on", how);
 		return;
 	}
 	happen(st, HEALTH_EV_FALL, "%s, %u in a row", how, h->failures);
+}
+
+/* Not ready since first seen: that is no failure. */
+static void not_yet(const struct step *st, const struct health_probe *probe)
+{
+	char how[DETAIL_MAX];
+
+	st->h->failures = 0;
+	describe_failure(probe, how);
+	happen(st, HEALTH_EV_NOT_YET, "%s", how);
 }
 
 static void refused(const struct step *st, const struct health_probe *probe)
@@ -532,8 +562,7 @@ static void refused(const struct step *st, const struct health_probe *probe)
 	if (h->refusals < UINT32_MAX)
 		h->refusals++;
 	if (!h->seen) {
-		h->failures = 0;
-		happen(st, HEALTH_EV_NOT_YET, "%s", health_result_name(probe->result));
+		not_yet(st, probe);
 		return;
 	}
 	fail(st, probe, h->refusals >= st->s->refused_fall);
@@ -564,12 +593,24 @@ static void failed(const struct step *st, const struct health_probe *probe)
 	h->passes = h->refusals = 0;
 	h->unanswered_ms = -1;
 	h->busy = false;
-	if (probe->result == HEALTH_STATUS_LOADING && !h->seen) {
-		h->failures = 0;
-		happen(st, HEALTH_EV_NOT_YET, "answers %u", probe->http_status);
-		return;
-	}
-	fail(st, probe, false);
+	if (probe->result == HEALTH_STATUS_LOADING && !h->seen)
+		not_yet(st, probe);
+	else
+		fail(st, probe, false);
+}
+
+/* It says that it drains; a node that was given up is not believed. */
+static void says_it_drains(const struct step *st, const struct health_probe *probe)
+{
+	struct health *h = st->h;
+	char how[DETAIL_MAX];
+
+	h->passes = h->refusals = h->failures = 0;
+	h->unanswered_ms = -1;
+	h->busy = false;
+	leave(st, true);
+	describe_failure(probe, how);
+	happen(st, HEALTH_EV_LEAVING, "%s", how);
 }
 
 bool health_probe(struct health *h, const struct health_settings *s,
@@ -595,6 +636,9 @@ bool health_probe(struct health *h, const struct health_settings *s,
 		break;
 	case HEALTH_ANSWER_TIMEOUT:
 		unanswered(&st, probe);
+		break;
+	case HEALTH_STATUS_DRAINING:
+		says_it_drains(&st, probe);
 		break;
 	case HEALTH_UNREACHABLE:
 	case HEALTH_STATUS_LOADING:
@@ -687,7 +731,7 @@ static void note_aborts(const struct step *st, const struct load_sample *sample)
 		h->idle_aborts = 0;
 	if (!idle || climbed <= 0)
 		return;
-	h->leaving_ms = st->now_ms;
+	leave(st, false);
 	if (++h->idle_aborts >= st->s->samples && is_up(h->under))
 		happen(st, HEALTH_EV_LEAVING, "idle, and %.0f requests aborted", climbed);
 }

@@ -16,7 +16,7 @@
 #include "maps/backend.h"
 #include "userspace/agent/score.h"
 
-#define HEALTH_CAUSE_MAX 128
+#define HEALTH_CAUSE_MAX 192
 #define HEALTH_FLAPS_MAX 32 /* changes remembered for damping; flap_changes is below it */
 
 /* From configuration; ratios are fractions of one. health_settings_default() fills DESIGN's. */
@@ -159,6 +159,7 @@ struct health {
 	int64_t aborts_ms;	/* of that sample */
 	uint32_t idle_aborts;	/* samples of late that were idle, and aborts had climbed */
 	int64_t leaving_ms;	/* last sign of draining by itself */
+	bool leaving_until_pass; /* it was an answer, and the next pass takes it back */
 	uint32_t calm_samples;	/* in a row, with no dimension over */
 	uint32_t calm_needed;	/* so many end what was found degraded at the start */
 	struct health_dim_state dims[HEALTH_DIM_N];
