@@ -65,8 +65,12 @@ SEC("xdp")
 int bench_loop(struct xdp_md *ctx)
 {
 	const struct bench_frame *f = next_frame();
-	int grown = (long)ctx->data_end - (long)ctx->data - cfg.frame_len;
+	long len = (long)ctx->data_end - (long)ctx->data;
+	int grown;
 
+	/* The pointers are subtracted first: the verifier allows no other order. */
+	asm volatile("" : "+r"(len));
+	grown = len - cfg.frame_len;
 	if (!f || bpf_xdp_adjust_head(ctx, grown) || restore(ctx, f))
 		return XDP_ABORTED;
 	bpf_tail_call(ctx, &target, 0);

@@ -185,16 +185,14 @@ static inline void raw_wait_closed(struct raw_conn *conn)
 		;
 }
 
-/* The next close of the connection is a reset. */
+/* Ends the connection with a reset. */
 static inline void raw_reset(struct raw_conn *conn)
 {
 	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 	int fd = conn->fd;
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	/* Keep the number taken, so that raw_server_stop() shuts nobody else's down. */
-	conn->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	(void)conn->fd;
+	conn->fd = -1;
 	close(fd);
 }
 

@@ -4,7 +4,7 @@
 Runs the namespace tests: every @case function of the files given, by default tests/netns/test_*.py.
 One line per test and, at the end, "N passed, N failed[, N skipped]". The exit status is 0 only if
 nothing failed. Each test runs in a process of its own, which is ended when its time is over; what
-it built goes away in any case. Logs of the last run are in build/netns/TEST/.
+it built goes away in any case. Logs are in build/netns/last/TEST/ until the next run.
 """
 from __future__ import annotations
 
@@ -101,8 +101,26 @@ def report_failure(context: Context, error: BaseException | None = None) -> None
 # In the process that runs all of them
 
 
+def new_log_dir() -> str:
+    """A directory of this run's own, for several may run at once; those of ended runs go."""
+    base = os.path.join(BUILD, "netns")
+    os.makedirs(base, exist_ok=True)
+    for name in os.listdir(base):
+        pid = name.removeprefix("run-")
+        if name != "last" and not (pid.isdigit() and os.path.exists(f"/proc/{pid}")):
+            shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+    path = os.path.join(base, f"run-{os.getpid()}")
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path)
+    link = os.path.join(base, f"last-{os.getpid()}")
+    os.symlink(os.path.basename(path), link)
+    os.rename(link, os.path.join(base, "last"))
+    return path
+
+
 class Runner:
-    def __init__(self, keep: bool, time_factor: float):
+    def __init__(self, log_dir: str, keep: bool, time_factor: float):
+        self.log_dir = log_dir
         self.keep = keep
         self.time_factor = time_factor
         self.counts = {"ok": 0, "FAIL": 0, "skip": 0}
@@ -117,9 +135,8 @@ class Runner:
 
     def run(self, path: str, name: str, fn) -> None:
         label = f"{os.path.splitext(os.path.basename(path))[0]}.{name}"
-        log_dir = os.path.join(BUILD, "netns", label)
-        shutil.rmtree(log_dir, ignore_errors=True)
-        os.makedirs(log_dir)
+        log_dir = os.path.join(self.log_dir, label)
+        os.makedirs(log_dir, exist_ok=True)
         began = time.monotonic()
         output_path = os.path.join(log_dir, "output.log")
         with open(output_path, "wb") as output:
@@ -173,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="REGEX", help="tests whose sentence or name matches")
     parser.add_argument("--keep", action="store_true",
                         help="stop at the first failure and leave its testbed up")
+    parser.add_argument("--logs", metavar="DIR", help="where logs go")
     parser.add_argument("--list", action="store_true", help="print the names and sentences")
     parser.add_argument("--time-factor", type=float, default=1.0, metavar="X",
                         help="multiply the time limits (slow machines, sanitizers)")
@@ -199,7 +217,7 @@ def main(argv: list[str]) -> int:
     if os.geteuid() != 0:
         print("the namespace tests need root", file=sys.stderr)
         return 1
-    runner = Runner(args.keep, args.time_factor)
+    runner = Runner(args.logs or new_log_dir(), args.keep, args.time_factor)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, runner.on_signal)
     for path, name, fn in cases:

@@ -408,6 +408,25 @@ def up_race(t):
     equal(leftovers(prefix), [], "left")
 
 
+@case("ten `up` of different prefixes at once all work, and all go away", timeout_s=60)
+def up_many(t):
+    prefixes = [new_prefix() for _ in range(10)]
+    try:
+        argv = [sys.executable, COMMAND, "up", "--nodes", "2", "--prefix"]
+        ups = [subprocess.Popen([*argv, p], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+               for p in prefixes]
+        errors = [up.communicate(timeout=60)[1].decode() for up in ups]
+        equal([up.returncode for up in ups], [0] * 10, "\n".join(errors))
+        for prefix in prefixes:
+            done = command("exec", "client", "ping", "-c1", "-W1", "10.77.1.102", prefix=prefix)
+            equal(done.returncode, 0, f"ping in {prefix}: {done.stdout}")
+    finally:
+        argv = [sys.executable, COMMAND, "down", "--prefix"]
+        for down in [subprocess.Popen([*argv, p]) for p in prefixes]:
+            down.wait(timeout=60)
+    equal([left for prefix in prefixes for left in leftovers(prefix)], [], "left")
+
+
 @case("programs that ignore SIGTERM, stop or leave their group end with the testbed")
 def stubborn_programs(t):
     tb = t.testbed(nodes=1)

@@ -81,6 +81,21 @@ def port_taken(t):
         raise AssertionError("both started")
 
 
+@case("a filtered port is silent instead of refusing, until the filter is taken away")
+def filtered_port(t):
+    t.need("mockbackend", "nft")
+    tb = t.testbed(nodes=1)
+    node = tb["node1"]
+    mock.Mock(node).start()
+    node.filter_port(mock.PORT)
+    for address in (node.ip4, node.ip6):
+        with Capture(tb.client, f"src {address} and tcp") as capture:
+            assert not port_open(tb.client, address, mock.PORT), f"{address} answers"
+            equal(capture.frames(), [], "answers")
+    node.filter_port(mock.PORT, False)
+    assert port_open(tb.client, node.ip4, mock.PORT), "the port is closed without the filter"
+
+
 # --------------------------------------------------------------------------------------------------
 # Decapsulation on nodes, in native mode
 

@@ -230,5 +230,15 @@ class Host:
         leg = self.leg(segment)
         self.testbed.fabric_ip("link", "set", leg.port, "up" if connected else "down")
 
+    def filter_port(self, port: int, filtered: bool = True) -> None:
+        """Have TCP and UDP packets to a port of this host vanish, as behind a packet filter."""
+        table = f"inet filter-{port}"
+        if not filtered:
+            self.run(["nft", "delete", "table", *table.split()])
+            return
+        rules = (f"table {table} {{ chain input {{ type filter hook input priority 0; "
+                 f"th dport {port} meta l4proto {{ tcp, udp }} drop; }}; }}")
+        self.run(["nft", "-f", "-"], text_in=rules)
+
     def processes_running(self) -> list[Process]:
         return [p for p in self.processes if p.running()]
