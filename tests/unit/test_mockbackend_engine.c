@@ -10,8 +10,8 @@
 
 #include "tools/mockbackend/engine.c"
 
-#define SECOND	1000000ULL
-#define START	(7 * SECOND)
+#define SECOND         1000000ULL
+#define START          (7 * SECOND)
 #define NO_QUEUE_BOUND UINT32_MAX
 
 struct bench {
