@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the parts of attach share. */
+#ifndef SLUICE_AGENT_ATTACH_PRIV_H
+#define SLUICE_AGENT_ATTACH_PRIV_H
+
+#include <limits.h>
+
+#include "userspace/agent/attach.h"
+
+#define ATTACH_MAPS_MAX     40
+#define ATTACH_PROGRAMS_MAX 8
+
+struct attach_map {
+	char name[32];
+	int fd;
+};
+
+/* A program with our maps that this agent loaded or found pinned. */
+struct attach_program {
+	int fd;
+	uint32_t id;
+	char tag[17];
+};
+
+struct attach {
+	char pin_dir[PATH_MAX];
+	int lock_fd;
+	struct attach_settings settings; /* pin_dir points to the above */
+	uint32_t n_cpus;
+	enum attach_start start;
+	struct attach_map maps[ATTACH_MAPS_MAX];
+	uint32_t n_maps;
+	uint32_t control_id; /* id of map "control": programs that use it are ours */
+	struct attach_program programs[ATTACH_PROGRAMS_MAX]; /* the newest last */
+	uint32_t n_programs;
+	struct attach_status *status;
+	uint32_t n_status;
+	char tag[17];
+};
+
+/* Write the line for the operator; returns code, so that it can be `return attach_fail(…)`. */
+int attach_fail(struct attach_error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* attach_pins.c: the pin directory */
+
+/* Create dir (mounting bpffs where it belongs) and lock it. */
+int attach_pins_lock(const char *dir, int *ret_fd, struct attach_error *err);
+
+/* Lock a directory that must be there. */
+int attach_pins_lock_existing(const char *dir, int *ret_fd, struct attach_error *err);
+
+/* Remove every pin in the directory, `last` (may be NULL) after all others. */
+int attach_pins_remove(const char *dir, const char *last, struct attach_error *err);
+
+/* Name of the n-th pin (from 0) in ret_name[NAME_MAX + 1]; false if there are fewer. */
+bool attach_pins_name(const char *dir, unsigned int n, char *ret_name);
+
+/* attach_maps.c: the maps */
+
+/* Fill a->maps from pins or by making them; sets a->start and a->control_id. */
+int attach_maps_open(struct attach *a, struct attach_error *err);
+void attach_maps_close(struct attach *a);
+int attach_maps_fd(const struct attach *a, const char *name);
+
+/* Id of the pinned map "control"; -errno. */
+int attach_maps_control_id(const char *dir, uint32_t *ret_id);
+
+/* Mark the pinned set as half made, so that what a crash leaves of it is built anew. */
+int attach_maps_disown(const char *dir);
+
+/* attach_xdp.c: programs on interfaces */
+
+/* Off all interfaces but those in keep[0..n_keep). */
+int attach_xdp_off(struct attach *a, const int *keep, uint32_t n_keep, struct attach_error *err);
+void attach_xdp_close(struct attach *a);
+
+/* attach_log.c: what libbpf and libxdp say */
+
+/* Send it to the log, one level or more lower; remember why the kernel refused. */
+void attach_log_start(void);
+
+/* The kernel's or library's reason since attach_log_clear(); "" if it gave none. */
+const char *attach_log_reason(void);
+void attach_log_clear(void);
+
+#endif
