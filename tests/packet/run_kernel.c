@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -87,6 +89,20 @@ static int stay_on_cpu(uint32_t *ret_cpu)
 	return 0;
 }
 
+/* A refused program's log is a novel; its end says what is wrong. */
+static int print_end(enum libbpf_print_level level, const char *format, va_list ap)
+{
+	static char text[1 << 20];
+	int n;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	n = vsnprintf(text, sizeof(text), format, ap);
+	if (n >= (int)sizeof(text))
+		n = sizeof(text) - 1;
+	return fputs(n > 1500 ? text + n - 1500 : text, stderr);
+}
+
 static void kernel_close(struct runner *r)
 {
 	balancer_bpf__destroy(balancer);
@@ -101,6 +117,7 @@ static int kernel_open(struct runner *r)
 	uint32_t cpu;
 	int e;
 
+	libbpf_set_print(print_end);
 	e = stay_on_cpu(&cpu);
 	if (e < 0)
 		return e;

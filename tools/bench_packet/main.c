@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * bench_packet: measures the balancer beside an empty program and programs that only parse and
+ * encapsulate, and writes build/bench/packet.json (all figures nanoseconds a packet).
+ *
+ * Every figure is taken inside the kernel, between two clock readings BENCH_CHUNK packets apart, in
+ * rounds that visit all variants in turn. `least` is the least of all chunks (other tenants of the
+ * machine only ever add), `median` the middle one. The empty program's time in the same loop is
+ * subtracted from all but "empty_ns" itself.
+ */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <jansson.h>
+#include <linux/bpf.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "tests/bench_programs.skel.h"
+#include "tools/bench_packet/bench.h"
+
+enum program {
+	PROGRAM_EMPTY,
+	PROGRAM_ENCAP4,
+	PROGRAM_ENCAP6,
+	PROGRAM_BALANCER,
+	PROGRAM_N,
+};
+
+/* Variants of many flows run longer and in fewer rounds: each round visits every flow. */
+enum length {
+	SHORT,
+	LONG,
+};
+
+enum variant {
+	V_EMPTY,
+	V_ENCAP,
+	V_ENCAP6,
+	V_HOT_IPIP4,
+	V_HOT_IPIP6,
+	V_HOT_L2DSR4,
+	V_HOT_L2DSR6,
+	V_HOT_GUE4,
+	V_NOT_VIP,
+	V_SYN,
+	V_SYN_P2C,
+	V_EXCEPTION,
+	V_EMPTY_MANY,
+	V_ENCAP_MANY,
+	V_HOT_MANY,
+	V_SYN_MANY,
+	V_EXCEPTIONS_MANY,
+	V_N,
+};
+
+struct variant_spec {
+	const char *name; /* in packet.json */
+	enum program program;
+	enum bench_vip vip;
+	enum bench_packet_kind kind;
+	enum length length;
+	uint32_t grows; /* bytes the frame must have gained */
+	uint32_t action;
+};
+
+static const struct variant_spec specs[V_N] = {
+	[V_EMPTY] = {"empty_ns", PROGRAM_EMPTY, VIP_IPIP4, PACKET_ACK, SHORT, 0, XDP_PASS},
+	[V_ENCAP] = {"encap_ns", PROGRAM_ENCAP4, VIP_IPIP4, PACKET_ACK, SHORT, 20, XDP_TX},
+	[V_ENCAP6] = {"encap6_ns", PROGRAM_ENCAP6, VIP_IPIP6, PACKET_ACK, SHORT, 40, XDP_TX},
+	[V_HOT_IPIP4] = {"hot_ipip4_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_ACK, SHORT, 20, XDP_TX},
+	[V_HOT_IPIP6] = {"hot_ipip6_ns", PROGRAM_BALANCER, VIP_IPIP6, PACKET_ACK, SHORT, 40, XDP_TX},
+	[V_HOT_L2DSR4] = {"hot_l2dsr4_ns", PROGRAM_BALANCER, VIP_L2DSR4, PACKET_ACK, SHORT, 0,
+			  XDP_TX},
+	[V_HOT_L2DSR6] = {"hot_l2dsr6_ns", PROGRAM_BALANCER, VIP_L2DSR6, PACKET_ACK, SHORT, 0,
+			  XDP_TX},
+	[V_HOT_GUE4] = {"hot_gue4_ns", PROGRAM_BALANCER, VIP_GUE4, PACKET_ACK, SHORT, 28, XDP_TX},
+	[V_NOT_VIP] = {"not_vip_ns", PROGRAM_BALANCER, VIP_NONE, PACKET_ACK, SHORT, 0, XDP_PASS},
+	[V_SYN] = {"syn_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_SYN, SHORT, 20, XDP_TX},
+	[V_SYN_P2C] = {"syn_p2c_ns", PROGRAM_BALANCER, VIP_P2C, PACKET_SYN, SHORT, 20, XDP_TX},
+	[V_EXCEPTION] = {"exception_ns", PROGRAM_BALANCER, VIP_ENTRY, PACKET_ACK, SHORT, 20, XDP_TX},
+	[V_EMPTY_MANY] = {"empty_1m_ns", PROGRAM_EMPTY, VIP_IPIP4, PACKET_ACK, LONG, 0, XDP_PASS},
+	[V_ENCAP_MANY] = {"encap_1m_ns", PROGRAM_ENCAP4, VIP_IPIP4, PACKET_ACK, LONG, 20, XDP_TX},
+	[V_HOT_MANY] = {"hot_ipip4_1m_raw_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_ACK, LONG, 20,
+			XDP_TX},
+	[V_SYN_MANY] = {"syn_1m_raw_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_SYN, LONG, 20, XDP_TX},
+	[V_EXCEPTIONS_MANY] = {"exceptions_1m_raw_ns", PROGRAM_BALANCER, VIP_ENTRY, PACKET_ACK, LONG,
+			       20, XDP_TX},
+};
+
+#define SHORT_CHUNKS 16
+#define LONG_CHUNKS  (MANY_FLOWS / BENCH_CHUNK)
+
+struct samples {
+	double *ns;
+	uint32_t n, room;
+};
+
+struct figure {
+	double least, median;
+};
+
+struct bench {
+	struct bench_programs_bpf *programs;
+	struct bench_balancer *balancer;
+	int fds[PROGRAM_N];
+	struct bench_loop *loops[V_N];
+	struct samples samples[V_N];
+	uint32_t rounds, long_every; /* … rounds, variants of many flows take part */
+};
+
+static int by_value(const void *pa, const void *pb)
+{
+	const double *a = pa, *b = pb;
+
+	return (*a > *b) - (*a < *b);
+}
+
+static struct figure figure_of(struct samples *s)
+{
+	qsort(s->ns, s->n, sizeof(*s->ns), by_value);
+	return (struct figure){s->ns[0], s->ns[s->n / 2]};
+}
+
+static struct figure minus(struct figure a, struct figure b)
+{
+	return (struct figure){a.least - b.least, a.median - b.median};
+}
+
+static struct figure plus(struct figure a, struct figure b)
+{
+	return (struct figure){a.least + b.least, a.median + b.median};
+}
+
+/* Loops whose frames are the same 64 MB use one copy of them. */
+static const struct bench_loop *sharer(const struct bench *b, enum variant v)
+{
+	if (v == V_ENCAP_MANY || v == V_HOT_MANY)
+		return b->loops[V_EMPTY_MANY];
+	return NULL;
+}
+
+static int open_all(struct bench *b)
+{
+	int r;
+
+	b->programs = bench_programs_bpf__open_and_load();
+	if (!b->programs)
+		return -errno;
+	r = bench_balancer_open(&b->balancer);
+	if (r < 0)
+		return r;
+	b->fds[PROGRAM_EMPTY] = bpf_program__fd(b->programs->progs.bench_empty);
+	b->fds[PROGRAM_ENCAP4] = bpf_program__fd(b->programs->progs.bench_encap4);
+	b->fds[PROGRAM_ENCAP6] = bpf_program__fd(b->programs->progs.bench_encap6);
+	b->fds[PROGRAM_BALANCER] = bench_balancer_fd(b->balancer);
+	for (enum variant v = 0; v < V_N; v++) {
+		const struct variant_spec *s = &specs[v];
+
+		r = bench_loop_open(b->fds[s->program], s->vip, s->kind,
+				    s->length == LONG ? MANY_FLOWS : 1, sharer(b, v), &b->loops[v]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void close_all(struct bench *b)
+{
+	for (enum variant v = 0; v < V_N; v++) {
+		bench_loop_close(b->loops[v]);
+		free(b->samples[v].ns);
+	}
+	bench_balancer_close(b->balancer);
+	bench_programs_bpf__destroy(b->programs);
+}
+
+/* The frame's own bytes, as they must be inside what came out: hop count one less. */
+static int inner_is_right(enum variant v, const uint8_t *out)
+{
+	const struct variant_spec *s = &specs[v];
+	uint8_t want[FRAME_LEN], *ip = want + 14;
+
+	bench_frame_of(s->vip, s->kind, 0, want);
+	if (s->program == PROGRAM_BALANCER && s->vip != VIP_NONE) {
+		uint32_t check = (uint32_t)ip[10] << 8 | ip[11];
+
+		ip[bench_vip_family(s->vip) == 4 ? 8 : 7]--;
+		check += 0x100;
+		check = (check & 0xffff) + (check >> 16);
+		if (bench_vip_family(s->vip) == 4) {
+			ip[10] = check >> 8;
+			ip[11] = check;
+		}
+	}
+	return !memcmp(out + 14 + s->grows, ip, FRAME_LEN - 14);
+}
+
+/* A second packet must come out as the first did, or the loop measures something else. */
+static int check_variant(struct bench *b, enum variant v)
+{
+	const struct variant_spec *s = &specs[v];
+	uint8_t once[256], twice[256];
+	uint32_t action, len;
+
+	for (uint32_t repeat = 1; repeat <= 2; repeat++) {
+		uint8_t *out = repeat == 1 ? once : twice;
+		int r = bench_loop_once(b->loops[v], repeat, &action, out, &len);
+
+		if (r < 0)
+			return r;
+		if (action != s->action || len != FRAME_LEN + s->grows) {
+			fprintf(stderr, "%s: action %u and %u bytes, expected %u and %u\n", s->name,
+				action, len, s->action, FRAME_LEN + s->grows);
+			return -EPROTO;
+		}
+	}
+	if (s->length == SHORT && (memcmp(once, twice, len) || !inner_is_right(v, once))) {
+		fprintf(stderr, "%s: the frame that came out is wrong\n", s->name);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+static int run_variant(struct bench *b, enum variant v)
+{
+	uint32_t chunks = specs[v].length == LONG ? LONG_CHUNKS : SHORT_CHUNKS;
+	struct samples *s = &b->samples[v];
+
+	if (s->n + chunks > s->room) {
+		s->room = 2 * s->room + chunks;
+		s->ns = realloc(s->ns, s->room * sizeof(*s->ns));
+		if (!s->ns)
+			return -ENOMEM;
+	}
+	s->n += chunks;
+	return bench_loop_run(b->loops[v], chunks, s->ns + s->n - chunks);
+}
+
+static int run_rounds(struct bench *b)
+{
+	int r;
+
+	for (uint32_t round = 0; round < b->rounds; round++)
+		for (enum variant v = 0; v < V_N; v++) {
+			if (specs[v].length == LONG && round % b->long_every)
+				continue;
+			r = run_variant(b, v);
+			if (r < 0)
+				return r;
+		}
+	return 0;
+}
+
+/* The VIP's counter must have seen every packet: proof that the hot path is what was measured. */
+static int check_counted(const struct bench *b)
+{
+	uint64_t expected = (3 + (uint64_t)b->rounds * (SHORT_CHUNKS * BENCH_CHUNK + 1));
+	uint64_t counted = bench_balancer_packets(b->balancer, VIP_IPIP6);
+
+	if (counted == expected)
+		return 0;
+	fprintf(stderr, "the VIP counted %llu packets of %llu\n", (unsigned long long)counted,
+		(unsigned long long)expected);
+	return -EPROTO;
+}
+
+static int put_figure(json_t *doc, const char *name, struct figure f)
+{
+	return json_object_set_new(doc, name,
+				   json_pack("{s:f,s:f}", "least", f.least, "median", f.median));
+}
+
+/*
+ * Many flows: what the balancer costs beyond the encapsulating program with as many frames, plus
+ * what that one costs with one frame. The frames' own cache misses are none of the balancer's.
+ */
+static struct figure many(const struct figure *f, enum variant v)
+{
+	return plus(minus(f[v], f[V_ENCAP_MANY]), minus(f[V_ENCAP], f[V_EMPTY]));
+}
+
+static int write_figures(struct bench *b, const char *path)
+{
+	json_t *doc = json_object();
+	struct figure f[V_N];
+	struct utsname host;
+	int r = 0;
+
+	uname(&host);
+	for (enum variant v = 0; v < V_N; v++)
+		f[v] = figure_of(&b->samples[v]);
+	for (enum variant v = 0; v < V_N; v++) {
+		struct figure base = f[specs[v].length == LONG ? V_EMPTY_MANY : V_EMPTY];
+
+		r |= put_figure(doc, specs[v].name,
+				v == V_EMPTY || v == V_EMPTY_MANY ? f[v] : minus(f[v], base));
+	}
+	r |= put_figure(doc, "hot_ipip4_1m_flows_ns", many(f, V_HOT_MANY));
+	r |= put_figure(doc, "syn_1m_ns", many(f, V_SYN_MANY));
+	r |= put_figure(doc, "exceptions_1m_ns", many(f, V_EXCEPTIONS_MANY));
+	r |= json_object_set_new(doc, "kernel", json_string(host.release));
+	r |= json_object_set_new(doc, "chunks_a_variant", json_integer(b->samples[0].n));
+	r |= json_object_set_new(doc, "packets_a_chunk", json_integer(BENCH_CHUNK));
+	if (!r)
+		r = json_dump_file(doc, path, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
+	json_decref(doc);
+	return r ? -EIO : 0;
+}
+
+/* A refused program's log is a novel; its end says what is wrong. */
+static int print_end(enum libbpf_print_level level, const char *format, va_list ap)
+{
+	static char text[1 << 20];
+	int n;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	n = vsnprintf(text, sizeof(text), format, ap);
+	if (n >= (int)sizeof(text))
+		n = sizeof(text) - 1;
+	return fputs(n > 1500 ? text + n - 1500 : text, stderr);
+}
+
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	(void)sched_setaffinity(0, sizeof(set), &set); /* without it, figures are only noisier */
+}
+
+static int bench_all(struct bench *b, const char *path)
+{
+	int r = open_all(b);
+
+	if (r < 0) {
+		fprintf(stderr, "bench_packet: cannot load the programs: %s\n", strerror(-r));
+		return r;
+	}
+	for (enum variant v = 0; v < V_N && !r; v++)
+		r = check_variant(b, v);
+	r = r ?: run_rounds(b);
+	r = r ?: check_counted(b);
+	r = r ?: write_figures(b, path);
+	if (r < 0)
+		fprintf(stderr, "bench_packet: %s\n", strerror(-r));
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = {.rounds = 60, .long_every = 6};
+	const char *path = argc > 1 ? argv[1] : "build/bench/packet.json";
+	int r;
+
+	if (argc > 3 || (argc > 1 && argv[1][0] == '-')) {
+		fprintf(stderr, "usage: bench_packet [FILE.json [ROUNDS]]\n");
+		return 2;
+	}
+	if (argc > 2)
+		b.rounds = strtoul(argv[2], NULL, 10);
+	if (b.rounds < 1 || b.rounds > 10000) {
+		fprintf(stderr, "bench_packet: rounds must be 1 … 10000\n");
+		return 2;
+	}
+	if (mkdir("build", 0755) < 0 && errno != EEXIST)
+		return 1;
+	if (mkdir("build/bench", 0755) < 0 && errno != EEXIST)
+		return 1;
+	libbpf_set_print(print_end);
+	stay_on_one_cpu();
+	r = bench_all(&b, path);
+	close_all(&b);
+	return r < 0;
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "balancer.skel.h"
+#include "bpf/core/hash.h"
+#include "bpf/core/vip.h"
+#include "maps/backend.h"
+#include "maps/flow.h"
+#include "maps/stats.h"
+#include "maps/table.h"
+#include "maps/vip.h"
+#include "tools/bench_packet/bench.h"
+
+#define NODES	   100 /* of each family; IPv4 are 1 … 100, IPv6 101 … 200 */
+#define EPOCH	   1
+#define POOLS	   3
+#define LOOPBACK   1
+#define PORT	   443
+#define ENTRY_ROOM (2 * MANY_FLOWS)
+
+enum pool {
+	POOL_V4 = 0,
+	POOL_V6 = 1,
+	POOL_ENTRY = 2,
+};
+
+struct vip_kind {
+	enum lb_mode mode;
+	enum lb_policy policy;
+	enum pool pool;
+	int family;
+};
+
+static const struct vip_kind kinds[VIP_N] = {
+	[VIP_IPIP4] = {LB_MODE_IPIP, LB_POLICY_HASH, POOL_V4, 4},
+	[VIP_IPIP6] = {LB_MODE_IPIP, LB_POLICY_HASH, POOL_V6, 6},
+	[VIP_L2DSR4] = {LB_MODE_L2DSR, LB_POLICY_HASH, POOL_V4, 4},
+	[VIP_L2DSR6] = {LB_MODE_L2DSR, LB_POLICY_HASH, POOL_V6, 6},
+	[VIP_GUE4] = {LB_MODE_GUE, LB_POLICY_HASH, POOL_V4, 4},
+	[VIP_P2C] = {LB_MODE_IPIP, LB_POLICY_P2C, POOL_V4, 4},
+	[VIP_ENTRY] = {LB_MODE_IPIP, LB_POLICY_HASH, POOL_ENTRY, 4},
+};
+
+struct bench_balancer {
+	struct balancer_bpf *skel;
+	uint32_t cpus;
+};
+
+int bench_vip_family(enum bench_vip vip)
+{
+	return vip == VIP_NONE ? 4 : kinds[vip].family;
+}
+
+/* 192.0.2.(100 + vip), 2001:db8:2::(100 + vip). */
+static void vip_address(enum bench_vip vip, int family, uint8_t a[16])
+{
+	static const uint8_t six[16] = {0x20, 0x01, 0x0d, 0xb8, 0, 2};
+
+	memcpy(a, six, 16);
+	a[15] = 100 + vip;
+	if (family == 4)
+		memcpy(a, (uint8_t[16]){[10] = 0xff, [11] = 0xff, 192, 0, 2, 100 + vip}, 16);
+}
+
+/* Flow number i: 2^20 addresses in an order that is not that of memory, all distinct. */
+static void client_address(uint32_t i, int family, uint8_t a[16])
+{
+	static const uint8_t six[16] = {0x20, 0x01, 0x0d, 0xb8, 0, 1};
+	uint32_t host = i * 0x9e3779b1u & 0xffffff;
+	uint8_t low[4] = {10, host >> 16, host >> 8, host};
+
+	memcpy(a, six, 16);
+	if (family == 4)
+		memcpy(a, (uint8_t[16]){[10] = 0xff, [11] = 0xff}, 16);
+	memcpy(a + 12, low, 4);
+}
+
+static uint16_t client_port(uint32_t i)
+{
+	return 1024 + i % 60000;
+}
+
+static void put16(uint8_t *p, uint32_t v)
+{
+	p[0] = v >> 8;
+	p[1] = v;
+}
+
+static uint16_t header_check(const uint8_t *p)
+{
+	uint32_t sum = 0;
+
+	for (int i = 0; i < 20; i += 2)
+		sum += (uint32_t)p[i] << 8 | p[i + 1];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+void bench_frame_of(enum bench_vip vip, enum bench_packet_kind kind, uint32_t i,
+		    uint8_t frame[FRAME_LEN])
+{
+	int family = bench_vip_family(vip), hlen = family == 4 ? 20 : 40;
+	uint8_t src[16], dst[16], *ip = frame + 14, *tcp = ip + hlen;
+
+	client_address(i, family, src);
+	vip_address(vip, family, dst);
+	memset(frame, 0, FRAME_LEN);
+	memcpy(frame, (uint8_t[14]){2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}, 14);
+	put16(frame + 12, family == 4 ? 0x0800 : 0x86dd);
+	ip[0] = family == 4 ? 0x45 : 0x60;
+	if (family == 4) {
+		put16(ip + 2, FRAME_LEN - 14);
+		put16(ip + 6, 0x4000);
+		ip[8] = 57;
+		ip[9] = 6;
+		memcpy(ip + 12, src + 12, 4);
+		memcpy(ip + 16, dst + 12, 4);
+		put16(ip + 10, header_check(ip));
+	} else {
+		put16(ip + 4, FRAME_LEN - 14 - 40);
+		ip[6] = 6;
+		ip[7] = 57;
+		memcpy(ip + 8, src, 16);
+		memcpy(ip + 24, dst, 16);
+	}
+	put16(tcp, client_port(i));
+	put16(tcp + 2, PORT);
+	tcp[12] = 5 << 4;
+	tcp[13] = kind == PACKET_SYN ? 0x02 : 0x10;
+}
+
+/* The whole map as memory; NULL on failure. Left mapped until the process ends. */
+static void *memory_of(const struct bpf_map *map)
+{
+	size_t page = sysconf(_SC_PAGESIZE), value = (bpf_map__value_size(map) + 7) & ~7u;
+	size_t size = (value * bpf_map__max_entries(map) + page - 1) / page * page;
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void put_node(struct lb_backend *b, struct lb_load *load, uint32_t id)
+{
+	int family = id <= NODES ? 4 : 6;
+
+	client_address(0xe00000 + id, family, (uint8_t *)b->addr);
+	vip_address(VIP_NONE, family, (uint8_t *)b->src);
+	b->dmac[0] = b->smac[0] = 2;
+	b->dmac[5] = id;
+	b->smac[5] = 0xfe;
+	b->mtu = 1500;
+	b->ifindex = LOOPBACK;
+	b->family = family;
+	b->flags = LB_BACKEND_F_ALIVE | LB_BACKEND_F_NEXTHOP;
+	load->weight = 1000;
+	load->base = id % 2 ? 0 : 0x40000000; /* second choices are the even ones */
+}
+
+static void put_vip(struct lb_vip_cell *index, struct lb_vip *vips, enum bench_vip id)
+{
+	const struct vip_kind *k = &kinds[id];
+	struct lb_vip_cell cell = {
+		.port = htons(PORT), .proto = 6, .kind = LB_VIP_KIND_SERVICE, .vip = id};
+	uint32_t at;
+
+	vip_address(id, k->family, (uint8_t *)cell.addr);
+	at = lb_vip_bucket_a(cell.addr, cell.port, cell.proto);
+	if (index[at].kind != LB_VIP_KIND_EMPTY)
+		at = lb_vip_bucket_b(cell.addr, cell.port, cell.proto);
+	index[at] = cell;
+	vips[id] = (struct lb_vip){
+		.slot_base = k->pool * LB_SLOTS_MAX,
+		.n_slots = LB_SLOTS_MAX,
+		.flags = LB_VIP_F_ACTIVE,
+		.pool = k->pool,
+		.mode = k->mode,
+		.policy = k->policy,
+		.affinity = LB_AFFINITY_FLOW,
+		.on_down = LB_ON_DOWN_RESET,
+		.port = htons(PORT),
+		.proto = 6,
+		.family = k->family,
+	};
+	memcpy(vips[id].addr, cell.addr, 16);
+}
+
+/* Odd nodes are first choices, even ones second: neighbours in the table are unrelated. */
+static struct lb_slot slot_of(enum pool pool, uint32_t i)
+{
+	uint32_t n = i * 2654435761u >> 8, base = pool == POOL_V6 ? NODES : 0;
+	struct lb_slot s = {.cur = base + 1 + n % (NODES / 2) * 2,
+			    .alt = base + 2 + n / 64 % (NODES / 2) * 2};
+
+	if (pool == POOL_ENTRY)
+		s.exc = EPOCH;
+	return s;
+}
+
+static int put_tables(struct bench_balancer *b)
+{
+	struct lb_control *control = memory_of(b->skel->maps.control);
+	struct lb_vip_cell *index = memory_of(b->skel->maps.vip_index);
+	struct lb_vip *vips = memory_of(b->skel->maps.vips);
+	struct lb_slot *slots = memory_of(b->skel->maps.slots);
+	struct lb_backend *backends = memory_of(b->skel->maps.backends);
+	struct lb_load *loads = memory_of(b->skel->maps.loads);
+
+	if (!control || !index || !vips || !slots || !backends || !loads)
+		return -ENOMEM;
+	lb_hash_expand((__u64[2]){0x0123456789abcdefULL, 0xfedcba9876543210ULL}, &control->hash);
+	control->epoch = EPOCH;
+	control->new_entries_per_s = 1000000000;
+	control->replies_per_s = 1000000;
+	control->n_cpus = b->cpus;
+	control->abi = LB_ABI_VERSION;
+	for (uint32_t id = 1; id <= 2 * NODES; id++)
+		put_node(&backends[id], &loads[id], id);
+	for (uint32_t id = 0; id < VIP_N; id++)
+		put_vip(index, vips, id);
+	for (uint32_t i = 0; i < POOLS * LB_SLOTS_MAX; i++)
+		slots[i] = slot_of(i / LB_SLOTS_MAX, i % LB_SLOTS_MAX);
+	return 0;
+}
+
+/* An entry for every flow of VIP_ENTRY, in batches. */
+static int put_entries(struct bench_balancer *b)
+{
+	enum { BATCH = 4096 };
+	struct lb_flow_key *keys = calloc(BATCH, sizeof(*keys));
+	struct lb_flow *flows = calloc(BATCH, sizeof(*flows));
+	int r = keys && flows ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !r && i < MANY_FLOWS; i += BATCH) {
+		uint32_t n = BATCH;
+
+		for (uint32_t j = 0; j < BATCH; j++) {
+			client_address(i + j, 4, (uint8_t *)keys[j].saddr);
+			keys[j].sport = htons(client_port(i + j));
+			keys[j].vip = VIP_ENTRY;
+			flows[j].backend = 1 + (i + j) % NODES;
+		}
+		r = bpf_map_update_batch(bpf_map__fd(b->skel->maps.flows), keys, flows, &n, NULL);
+	}
+	free(keys);
+	free(flows);
+	return r;
+}
+
+static int size_maps(struct bench_balancer *b)
+{
+	int r = 0;
+
+	r = r ?: bpf_map__set_max_entries(b->skel->maps.vip_stats, b->cpus * LB_VIPS_MAX);
+	r = r ?: bpf_map__set_max_entries(b->skel->maps.backend_stats, b->cpus * LB_BACKENDS_MAX);
+	r = r ?: bpf_map__set_max_entries(b->skel->maps.reasons, b->cpus * LB_REASONS_MAX);
+	r = r ?: bpf_map__set_max_entries(b->skel->maps.limits, b->cpus);
+	r = r ?: bpf_map__set_max_entries(b->skel->maps.slots, POOLS * LB_SLOTS_MAX);
+	return r ?: bpf_map__set_max_entries(b->skel->maps.flows, ENTRY_ROOM);
+}
+
+int bench_balancer_open(struct bench_balancer **ret_balancer)
+{
+	struct bench_balancer *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return -ENOMEM;
+	b->cpus = libbpf_num_possible_cpus();
+	b->skel = balancer_bpf__open();
+	r = b->skel ? size_maps(b) : -errno;
+	r = r ?: balancer_bpf__load(b->skel);
+	r = r ?: put_tables(b);
+	r = r ?: put_entries(b);
+	if (r < 0) {
+		bench_balancer_close(b);
+		return r;
+	}
+	*ret_balancer = b;
+	return 0;
+}
+
+void bench_balancer_close(struct bench_balancer *b)
+{
+	if (!b)
+		return;
+	balancer_bpf__destroy(b->skel);
+	free(b);
+}
+
+int bench_balancer_fd(const struct bench_balancer *b)
+{
+	return bpf_program__fd(b->skel->progs.sluice_balancer);
+}
+
+uint64_t bench_balancer_packets(const struct bench_balancer *b, enum bench_vip vip)
+{
+	struct lb_count count;
+	uint64_t sum = 0;
+
+	for (uint32_t cpu = 0; cpu < b->cpus; cpu++) {
+		uint32_t index = cpu * LB_VIPS_MAX + vip;
+
+		if (!bpf_map__lookup_elem(b->skel->maps.vip_stats, &index, sizeof(index), &count,
+					  sizeof(count), 0))
+			sum += count.packets;
+	}
+	return sum;
+}
