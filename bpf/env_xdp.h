@@ -136,6 +136,9 @@ static __always_inline int lb_env_tail(struct lb_env *env, int delta)
 	return 0;
 }
 
+/* Verified once for all rounds, unlike a loop; Linux 5.17. */
+#define lb_env_loop(env, n, step, state) ((void)bpf_loop(n, step, state, 0))
+
 static __always_inline __u32 lb_env_ifindex(struct lb_env *env)
 {
 	return env->ctx->ingress_ifindex;

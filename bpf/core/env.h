@@ -24,6 +24,7 @@
  *	__u32 lb_env_ticks(env)				CLOCK_MONOTONIC in ticks (maps/abi.h)
  *	int lb_env_head(env, int delta)			first byte moves by delta; 0, or < 0
  *	int lb_env_tail(env, int delta)			last byte moves by delta; 0, or < 0
+ *	lb_env_loop(env, n, step, state)		step(i, state) for i in [0, n), until not 0
  *	__u32 lb_env_ifindex(env)			device the frame came from
  *
  * After lb_env_head() or lb_env_tail() every pointer into the frame is stale.

@@ -87,13 +87,111 @@ static __always_inline __u32 lb_choose_p2c(struct lb_env *env, struct lb_slot s)
 	return s.alt;
 }
 
-/* The policy's answer for a new flow. */
-static __always_inline __u32 lb_choose(struct lb_env *env, const struct lb_vip *vip,
-				       struct lb_slot s)
+/* The next backend of the pool's schedule, which the agent makes (maps/table.h). */
+static __always_inline __u32 lb_choose_turn(struct lb_env *env, __u32 pool_id, __u32 otherwise)
 {
-	if (vip->policy == LB_POLICY_P2C && s.cur != LB_BACKEND_LOCAL)
+	struct lb_pool *pool = lb_env_pool(env, pool_id);
+	const struct lb_turns *turns;
+	__u32 n, i;
+
+	if (!pool)
+		return otherwise;
+	n = LB_READ_ONCE(pool->n_turns);
+	turns = lb_env_turns(env, pool_id * 2 + !!(n & LB_BANK_BIT));
+	n &= ~LB_BANK_BIT;
+	if (!turns || !n)
+		return otherwise;
+	i = LB_FETCH_ADD(&pool->turn, 1) % n;
+	return LB_READ_ONCE(turns->backend[LB_BOUND(i, LB_TURNS_MAX - 1)]);
+}
+
+/* What an exact scan compares, to be divided by the weight. */
+static __always_inline __u64 lb_scan_value(const struct lb_load *load, __u8 policy)
+{
+	if (policy == LB_POLICY_LEAST_CONN)
+		return (__u64)LB_READ_ONCE(load->flows) + 1;
+	return (__u64)LB_READ_ONCE(load->base) + LB_READ_ONCE(load->inc) + 1;
+}
+
+/* An exact scan under way. The best so far wins ties, so where it begins matters. */
+struct lb_scan {
+	struct lb_env *env;
+	__u64 best;
+	__u64 best_weight;
+	__u32 bank;
+	__u32 n;
+	__u32 at;
+	__u32 found;
+	__u8 policy;
+};
+
+/* One member; 0 to go on. The shape is that of a callback of bpf_loop() (Linux 5.17). */
+static long lb_scan_member(__u32 i, void *ctx)
+{
+	struct lb_scan *scan = ctx;
+	const struct lb_members *members = lb_env_members(scan->env, scan->bank);
+	const struct lb_load *load;
+	__u64 value;
+	__u32 id;
+
+	if (!members)
+		return 1;
+	if (scan->at >= scan->n)
+		scan->at = 0;
+	id = LB_READ_ONCE(members->backend[LB_BOUND(scan->at, LB_MEMBERS_MAX - 1)]);
+	scan->at++;
+	load = lb_env_load(scan->env, id);
+	if (!load || !load->weight)
+		return 0;
+	value = lb_scan_value(load, scan->policy);
+	if (scan->best_weight && value * scan->best_weight >= scan->best * load->weight)
+		return 0;
+	scan->best = value;
+	scan->best_weight = load->weight;
+	scan->found = id;
+	return 0;
+}
+
+/*
+ * The member with the least load by weight, the new flow included. Where the scan begins depends
+ * on the flow, so that equals are not all answered with the first of the list.
+ */
+static __always_inline __u32 lb_choose_least(struct lb_env *env, __u32 pool_id, __u8 policy,
+					     __u32 hash, __u32 otherwise)
+{
+	const struct lb_pool *pool = lb_env_pool(env, pool_id);
+	struct lb_env apart = *env; /* so that the caller's may stay in registers */
+	struct lb_scan scan = {.env = &apart, .found = otherwise, .policy = policy};
+	__u32 n;
+
+	if (!pool)
+		return otherwise;
+	n = LB_READ_ONCE(pool->n_members);
+	scan.bank = pool_id * 2 + !!(n & LB_BANK_BIT);
+	scan.n = n & ~LB_BANK_BIT;
+	scan.at = lb_hash_to_slot(hash, scan.n);
+	lb_env_loop(env, scan.n < LB_MEMBERS_MAX ? scan.n : LB_MEMBERS_MAX, lb_scan_member, &scan);
+	return scan.found;
+}
+
+/* The policy's answer for a new flow. While nothing is left (cur is this host) there is no choice. */
+static __always_inline __u32 lb_choose(struct lb_env *env, const struct lb_vip *vip,
+				       struct lb_slot s, __u32 hash)
+{
+	if (s.cur == LB_BACKEND_LOCAL || s.cur == LB_BACKEND_NONE)
+		return s.cur;
+	switch (vip->policy) {
+	case LB_POLICY_P2C:
 		return lb_choose_p2c(env, s);
-	return s.cur;
+	case LB_POLICY_LEAST_QUEUE:
+	case LB_POLICY_LEAST_CONN:
+		return lb_choose_least(env, vip->pool, vip->policy, hash, s.cur);
+	case LB_POLICY_ROUND_ROBIN:
+	case LB_POLICY_WEIGHTED_ROUND_ROBIN:
+		return lb_choose_turn(env, vip->pool, s.cur);
+	default:
+		return s.cur;
+	}
 }
 
 /* An entry that a SYN may follow: its own (retransmitted), or of a stream that still lives. */
@@ -163,7 +261,7 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 			return LB_R_OK;
 		}
 	}
-	b = lb_choose(env, vip, s);
+	b = lb_choose(env, vip, s, ret->hash);
 	if (b != lb_slot_default(s) || (track && b != LB_BACKEND_LOCAL)) {
 		lb_flow_key_of(pkt, vip_id, &key);
 		now = lb_env_ticks(env);
