@@ -121,23 +121,29 @@ static const char *address_unfit(const struct address *a)
 	return NULL;
 }
 
-static void check_vip_pair(const struct whole *w, uint32_t i, uint32_t j)
+/* Returns whether they clash, which is reported. */
+static bool check_vip_pair(const struct whole *w, uint32_t i, uint32_t j)
 {
 	const struct config_vip *a = &w->cfg->vips[i], *b = &w->cfg->vips[j];
 	char text[ENDPOINT_TEXT_MAX];
 
-	if (a->name && b->name && strcmp(a->name, b->name) == 0)
-		fail_vip(w, i, "name", "the VIP of line %u has the name '%s' too", b->line,
-			 a->name);
-	if (!address_is_set(&a->endpoint.addr) ||
-	    !address_equal(&a->endpoint.addr, &b->endpoint.addr))
-		return;
-	if (a->endpoint.port == b->endpoint.port)
+	if (address_is_set(&a->endpoint.addr) && endpoint_equal(&a->endpoint, &b->endpoint)) {
 		fail_vip(w, i, "address", "the VIP of line %u has %s too", b->line,
 			 endpoint_format(&a->endpoint, text));
-	else if (a->ping != b->ping)
+		return true;
+	}
+	if (a->name && b->name && strcmp(a->name, b->name) == 0) {
+		fail_vip(w, i, "name", "the VIP of line %u has the name '%s' too", b->line,
+			 a->name);
+		return true;
+	}
+	if (address_is_set(&a->endpoint.addr) &&
+	    address_equal(&a->endpoint.addr, &b->endpoint.addr) && a->ping != b->ping) {
 		fail_vip(w, i, "ping", "the VIP of line %u has the same address and says otherwise",
 			 b->line);
+		return true;
+	}
+	return false;
 }
 
 static void check_fallback(const struct whole *w, uint32_t i)
@@ -165,7 +171,8 @@ static void check_vips(const struct whole *w)
 			fail_vip(w, i, "address", "%s", unfit);
 		check_fallback(w, i);
 		for (uint32_t j = 0; j < i; j++)
-			check_vip_pair(w, i, j);
+			if (check_vip_pair(w, i, j))
+				break;
 	}
 	if (cfg->n_vips > cfg->limits.vips)
 		fail_vip(w, cfg->limits.vips, NULL, "more VIPs than limits.vips, %u",
@@ -267,8 +274,8 @@ static void check_twins(const struct whole *w, uint32_t pool_i)
 	for (uint32_t i = 1; i < n; i++)
 		if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
 			fail_node(w, pool_i, (uint32_t)(sorted[i] - pool->nodes), "name",
-				  "the node of line %u has the name '%s' too", sorted[i - 1]->line,
-				  sorted[i]->name);
+				  "the node of line %u has the name '%s' too; give each its own",
+				  sorted[i - 1]->line, sorted[i]->name);
 	qsort(sorted, n, sizeof(*sorted), by_endpoint);
 	for (uint32_t i = 1; i < n; i++)
 		if (address_equal(&sorted[i - 1]->address, &sorted[i]->address) &&
@@ -278,34 +285,45 @@ static void check_twins(const struct whole *w, uint32_t pool_i)
 				  sorted[i - 1]->line);
 }
 
+/* The first VIP that a node's address does not go with, and why. */
+static const char *vip_clash(const struct whole *w, uint32_t pool_i, const struct address *a,
+			     const struct config_vip **ret_vip)
+{
+	const struct config_pool *pool = &w->cfg->pools[pool_i];
+
+	for (uint32_t v = 0; v < w->cfg->n_vips; v++) {
+		const struct config_vip *vip = &w->cfg->vips[v];
+
+		*ret_vip = vip;
+		if (!address_is_set(&vip->endpoint.addr))
+			continue;
+		if (address_equal(&vip->endpoint.addr, a))
+			return "is the VIP's own address; give the node's";
+		if (vip->pool == pool_i && pool->mode == CONFIG_MODE_NAT &&
+		    vip->endpoint.addr.family != a->family)
+			return "is not of the VIP's family, and mode nat does not turn IPv4 into "
+			       "IPv6 or back";
+	}
+	return NULL;
+}
+
 static void check_node(const struct whole *w, uint32_t pool_i, uint32_t i)
 {
 	const struct config_pool *pool = &w->cfg->pools[pool_i];
 	const struct address *a = &pool->nodes[i].address;
-	const char *unfit;
+	const struct config_vip *vip;
+	const char *why;
 
 	if (!address_is_set(a))
 		return;
-	unfit = address_unfit(a);
-	if (unfit)
-		fail_node(w, pool_i, i, "address", "%s", unfit);
-	for (uint32_t v = 0; v < w->cfg->n_vips; v++) {
-		const struct config_vip *vip = &w->cfg->vips[v];
-
-		if (!address_is_set(&vip->endpoint.addr))
-			continue;
-		if (address_equal(&vip->endpoint.addr, a))
-			fail_node(w, pool_i, i, "address",
-				  "is the address of the VIP of line %u; give the node's own",
-				  vip->line);
-		if (vip->pool == pool_i && pool->mode == CONFIG_MODE_NAT &&
-		    vip->endpoint.addr.family != a->family)
-			fail_node(w, pool_i, i, "address",
-				  "mode nat does not turn %s into %s: the VIP of line %u is of the "
-				  "other family",
-				  a->family == AF_INET ? "IPv6" : "IPv4",
-				  a->family == AF_INET ? "IPv4" : "IPv6", vip->line);
+	why = address_unfit(a);
+	if (why) {
+		fail_node(w, pool_i, i, "address", "%s", why);
+		return;
 	}
+	why = vip_clash(w, pool_i, a, &vip);
+	if (why)
+		fail_node(w, pool_i, i, "address", "%s (VIP of line %u)", why, vip->line);
 }
 
 /* Pools */

@@ -130,8 +130,9 @@ static void hash_key_parse(struct config_ctx *ctx, const struct schema_field *fi
 		int low = high < 0 ? -1 : hex_digit(text[1]);
 
 		if (low < 0 || (i == sizeof(key) - 1 && text[2])) {
-			config_fail(ctx, node, path, "expected %s, found %zu bytes of text",
-				    expected, strlen(node->text));
+			config_fail(ctx, node, path, "expected %s, found %zu characters%s",
+				    expected, strlen(node->text),
+				    strlen(node->text) == 32 ? " that are not all such" : "");
 			return;
 		}
 		key[i] = (uint8_t)(high << 4 | low);

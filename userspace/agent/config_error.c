@@ -192,6 +192,17 @@ void config_errors_add(struct config_errors *errs, uint32_t line, uint32_t colum
 		errs->n_dropped++;
 }
 
+void config_errors_addf(struct config_errors *errs, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	config_errors_add(errs, 0, 0, text);
+}
+
 void config_errors_free(struct config_errors *errs)
 {
 	if (!errs)

@@ -416,7 +416,7 @@ static void vip_pool(struct config_ctx *ctx, const struct yaml_node *item,
 			names[n++] = ctx->cfg->pools[k].name;
 	better = config_suggest(name, names, n);
 	config_fail(ctx, value, &path, "there is no pool '%s'%s%s%s", name,
-		    better ? ", did you mean '" : "", better ? better : "", better ? "'?" : "");
+		    better ? " (did you mean '" : "", better ? better : "", better ? "'?)" : "");
 }
 
 /* Ports make names of several VIPs at one address differ. */
@@ -559,20 +559,14 @@ static int load_with(struct config_ctx *ctx, const char *buf, size_t len,
 
 static int fail_file(struct config_errors *errs, const char *name, int error)
 {
-	char text[512];
-
-	snprintf(text, sizeof(text), "%s: %s", name, strerror(-error));
-	config_errors_add(errs, 0, 0, text);
+	config_errors_addf(errs, "%s: %s", name, strerror(-error));
 	return error;
 }
 
 static int fail_size(struct config_errors *errs, const char *name)
 {
-	char text[512];
-
-	snprintf(text, sizeof(text), "%s: larger than %u bytes, which no configuration is", name,
-		 CONFIG_FILE_SIZE_MAX);
-	config_errors_add(errs, 0, 0, text);
+	config_errors_addf(errs, "%s: larger than %u bytes, which no configuration is", name,
+			   CONFIG_FILE_SIZE_MAX);
 	return -EFBIG;
 }
 
@@ -660,6 +654,10 @@ int config_load(const char *path, struct config **ret, struct config_errors *err
 	r = read_file(path, &buf, &len);
 	if (r == -EFBIG)
 		return fail_size(errs, path);
+	if (r == -EINVAL) {
+		config_errors_addf(errs, "%s: not a regular file", path);
+		return r;
+	}
 	if (r < 0)
 		return fail_file(errs, path, r);
 	return config_load_buffer(path, buf, len, ret, errs);

@@ -188,6 +188,9 @@ const char *config_path_text(struct config_ctx *ctx, const struct config_path *p
 void config_errors_finish(struct config_ctx *ctx, struct config_errors *errs);
 void config_errors_add(struct config_errors *errs, uint32_t line, uint32_t column,
 		       const char *text);
+/* About a whole file. */
+void config_errors_addf(struct config_errors *errs, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* The lists of the file; NULL where there is none. Items stand as in struct config. */
 struct config_sources {

@@ -10,6 +10,9 @@
 #include "userspace/lib/duration.h"
 
 #define STALE_MIN_MS 2000
+#define LOW_OF_HIGH                                                                                \
+	0.95 /* where a dimension ends to be degraded, if only its beginning is given              \
+	      */
 
 struct layers {
 	struct config_ctx *ctx;
@@ -40,14 +43,25 @@ static struct place *place_find(const struct layers *l, const char *section, con
 	return ret;
 }
 
-/* Report at a setting where it is given, else at the innermost mapping. */
+/* Where to complain about a setting: where it is given, else at its section, else at the whole. */
+static const struct config_path *place_report(const struct layers *l, const char *section,
+					      const char *key, struct place *ret)
+{
+	const struct config_layer *inner = &l->layer[l->n - 1];
+
+	if (place_find(l, section, key, ret)->node)
+		return &ret->key;
+	if (section && place_find(l, NULL, section, ret)->node)
+		return &ret->key;
+	ret->node = inner->node;
+	return inner->path;
+}
+
 #define fail_setting(l, section, name, ...)                                                        \
 	do {                                                                                       \
-		struct place place_;                                                               \
-		const struct config_layer *inner_ = &(l)->layer[(l)->n - 1];                       \
-		place_find(l, section, name, &place_);                                             \
-		config_fail((l)->ctx, place_.node ? place_.node : inner_->node,                    \
-			    place_.node ? &place_.key : inner_->path, __VA_ARGS__);                \
+		struct place at_;                                                                  \
+		const struct config_path *path_ = place_report(l, section, name, &at_);            \
+		config_fail((l)->ctx, at_.node, path_, __VA_ARGS__);                               \
 	} while (0)
 
 static void apply_section(const struct layers *l, const char *section, const struct schema *schema,
@@ -175,9 +189,36 @@ static void fill_pages(struct config_settings *s)
 	}
 }
 
-/* What nobody said follows from the rest. */
-static void fill_gaps(struct config_settings *s)
+static bool is_given(const struct layers *l, const char *section, const char *key)
 {
+	struct place place;
+
+	return place_find(l, section, key, &place)->node != NULL;
+}
+
+/* Defaults that are one side of a pair give way to the side that was given. */
+static void fill_pairs(const struct layers *l, struct config_settings *s)
+{
+	struct config_thresholds *t = &s->thresholds;
+
+	if (s->check.connect_timeout_ms > s->check.timeout_ms &&
+	    !is_given(l, "check", "connect_timeout"))
+		s->check.connect_timeout_ms = s->check.timeout_ms;
+	if (t->kv_low_ratio > t->kv_high_ratio && !is_given(l, "thresholds", "kv_low"))
+		t->kv_low_ratio = t->kv_high_ratio * LOW_OF_HIGH;
+	if (t->gpu_memory_low_ratio > t->gpu_memory_high_ratio &&
+	    !is_given(l, "thresholds", "gpu_memory_low"))
+		t->gpu_memory_low_ratio = t->gpu_memory_high_ratio * LOW_OF_HIGH;
+	if (t->flap_hold_ms > t->flap_hold_max_ms && !is_given(l, "thresholds", "flap_hold_max"))
+		t->flap_hold_max_ms = t->flap_hold_ms;
+	else if (t->flap_hold_ms > t->flap_hold_max_ms && !is_given(l, "thresholds", "flap_hold"))
+		t->flap_hold_ms = t->flap_hold_max_ms;
+}
+
+/* What nobody said follows from the rest. */
+static void fill_gaps(const struct layers *l, struct config_settings *s)
+{
+	fill_pairs(l, s);
 	if (s->load.stale_ms == 0) {
 		s->load.stale_ms = 3 * s->load.interval_ms;
 		if (s->load.stale_ms < STALE_MIN_MS)
@@ -261,7 +302,7 @@ struct config_settings *config_settings_resolve(struct config_ctx *ctx, const ch
 		ctx->no_memory = true;
 		return NULL;
 	}
-	fill_gaps(s);
+	fill_gaps(&l, s);
 	check_settings(&l, s);
 	return s;
 }

@@ -345,11 +345,14 @@ static int fail_value(struct config_ctx *ctx, const struct schema_field *f,
 			words_list(f->words, text, sizeof(text));
 		else
 			snprintf(text, sizeof(text), "%s", preset_names());
-		if (node->kind == YAML_SCALAR && !node->is_null)
-			better = word_suggest(f, node->text);
+		if (node->kind != YAML_SCALAR || node->is_null) {
+			config_fail(ctx, node, path, "expected one of %s, found %s", text, found);
+			return -EINVAL;
+		}
+		better = word_suggest(f, node->text);
 		config_fail(ctx, node, path, "unknown value %s%s%s%s; accepted: %s", found,
-			    better ? ", did you mean '" : "", better ? better : "",
-			    better ? "'?" : "", text);
+			    better ? " (did you mean '" : "", better ? better : "",
+			    better ? "'?)" : "", text);
 		return -EINVAL;
 	}
 	expected(f, text, sizeof(text));
@@ -422,6 +425,10 @@ int schema_scalar(struct config_ctx *ctx, const struct schema_field *field,
 		return fail_value(ctx, field, node, path);
 	if ((field->flags & SCHEMA_NULLABLE) && (node->is_null || strcmp(node->text, "none") == 0))
 		return take_nothing(field, dst);
+	if (node->is_null && field->type == SCHEMA_EXPR) {
+		*(const char **)dst = "none"; /* as preset_apply() spells it */
+		return 0;
+	}
 	if (node->is_null)
 		return fail_value(ctx, field, node, path);
 	r = parse ? parse(field, node->text, dst) : check_string(field, node->text);

@@ -55,7 +55,7 @@ static void fail_unknown(struct config_ctx *ctx, const struct schema *schema,
 	keys_list(schema, place, &keys);
 	better = config_suggest(key->text, keys.key, keys.n);
 	config_fail(ctx, key, &path, "unknown key%s%s%s; accepted: %s",
-		    better ? ", did you mean '" : "", better ? better : "", better ? "'?" : "",
+		    better ? " (did you mean '" : "", better ? better : "", better ? "'?)" : "",
 		    keys.text);
 }
 

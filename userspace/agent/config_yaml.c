@@ -86,6 +86,9 @@ static int check_text(const char *buf, size_t len, struct yaml_error *error)
 		if ((p[i] < 0x20 && !strchr("\t\n\r", p[i])) || p[i] == 0 || p[i] == 0x7f)
 			return fail_at(error, line, column,
 				       "not a text file (control character 0x%02x)", p[i]);
+		/* Directives have no use here, and the library takes quadratic time for some. */
+		if (p[i] == '%' && column == 1)
+			return fail_at(error, line, column, "a line that starts with '%%'");
 		content = content || !strchr(" \t\n\r", p[i]);
 		column++;
 		if (p[i] == '\n') {
@@ -127,10 +130,12 @@ static const char *token_text(struct builder *b, struct fy_token *token)
 	return arena_strndup(b->arena, text ? text : "", text ? len : 0);
 }
 
-/* The key whose value comes next; NULL if none is open. */
-static const struct yaml_node *open_key(const struct builder *b)
+/* What an empty value belongs to, which has no place of its own: its key, or its list. */
+static const struct yaml_node *owner_of_next(const struct builder *b)
 {
-	return b->depth ? b->stack[b->depth - 1].key : NULL;
+	const struct frame *f = b->depth ? &b->stack[b->depth - 1] : NULL;
+
+	return f && f->key ? f->key : f ? f->node : NULL;
 }
 
 static int scalar_new(struct builder *b, struct fy_event *fye, const struct yaml_node **ret_node)
@@ -145,15 +150,17 @@ static int scalar_new(struct builder *b, struct fy_event *fye, const struct yaml
 	r = node_new(b, YAML_SCALAR, fye, &node);
 	if (r < 0)
 		return r;
-	if (node->line == 0 && open_key(b)) { /* an empty value has no place of its own */
-		node->line = open_key(b)->line;
-		node->column = open_key(b)->column;
+	if (node->line == 0 && owner_of_next(b)) {
+		node->line = owner_of_next(b)->line;
+		node->column = owner_of_next(b)->column;
 	}
 	text = fy_token_get_text(token, &len);
 	node->text = arena_strndup(b->arena, text ? text : "", text ? len : 0);
 	if (!node->text)
 		return -ENOMEM;
 	style = token ? fy_scalar_token_get_style(token) : FYSS_PLAIN;
+	if ((style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED) && node->column > 1)
+		node->column--; /* the library points behind the quote */
 	if (style == FYSS_PLAIN || (style == FYSS_ANY && len == 0))
 		node->is_null =
 			len == 0 || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0;
