@@ -602,6 +602,23 @@ static void running_without_progress_for_a_minute_is_hung_though_it_answers(void
 	assert_int_equal(n.h.state, LB_STATE_WARMING);
 }
 
+static void a_hung_node_is_let_go_when_the_judgement_is_turned_off(void **state)
+{
+	struct node n = healthy();
+
+	(void)state;
+	work(&n, 2000, 5, 10);
+	work(&n, 62000, 5, 0);
+	assert_int_equal(n.h.state, LB_STATE_UNHEALTHY);
+	n.s.hung_ms = 0;
+	work(&n, 500, 5, 0);
+	probe(&n, HEALTH_PASS);
+	assert_int_equal(n.h.state, LB_STATE_WARMING);
+	probe(&n, HEALTH_PASS);
+	work(&n, 200000, 5, 0);
+	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
+}
+
 static void an_idle_node_without_progress_is_not_hung(void **state)
 {
 	struct node n = healthy();
@@ -675,6 +692,8 @@ static void idle_with_climbing_aborts_is_draining_by_itself(void **state)
 	assert_cause(&n, "drains by itself: idle");
 	assert_true(health_alive(&n.h));
 	assert_true(health_drains_by_itself(&n.h));
+	n.sample = (struct load_sample){0};
+	assert_int_equal(health_next_ms(&n.h, &n.s), n.now_ms + n.s.self_drain_ms);
 
 	probes(&n, HEALTH_PASS, 29);
 	assert_int_equal(n.h.state, LB_STATE_DRAINING);
@@ -942,6 +961,19 @@ static void slow_answers_degrade_by_a_fixed_limit_without_a_pool(void **state)
 	assert_int_equal(n.h.state, LB_STATE_DEGRADED);
 }
 
+static void answers_that_do_not_come_are_slow(void **state)
+{
+	struct health_pool pool = {.n_latency = 4, .latency_median_ms = 10};
+	struct node n = healthy();
+
+	(void)state;
+	n.pool = &pool;
+	for (int i = 0; i < 4; i++)
+		probe(&n, HEALTH_ANSWER_TIMEOUT);
+	assert_int_equal(n.h.state, LB_STATE_DEGRADED);
+	assert_cause(&n, "latency");
+}
+
 static void many_aborts_degrade(void **state)
 {
 	struct node n = healthy();
@@ -1034,6 +1066,18 @@ static void a_flapping_node_waits_longer_each_time(void **state)
 		last_ms = wait_ms;
 	}
 	assert_in_range(last_ms, 80000, 82000);
+}
+
+static void loading_is_no_flapping(void **state)
+{
+	struct node n = begin(HEALTH_ORIGIN_START, LB_STATE_NONE);
+
+	(void)state;
+	n.s.flap_changes = 2; /* up is not one of them, down and up again are */
+	probes(&n, HEALTH_STATUS_LOADING, 10);
+	probes(&n, HEALTH_PASS, 3);
+	assert_int_equal(flap(&n), 1000);
+	assert_in_range(flap(&n), 10000, 12000);
 }
 
 static void the_wait_has_an_end(void **state)
@@ -1315,6 +1359,7 @@ int main(void)
 		cmocka_unit_test(a_silent_node_whose_counter_stopped_is_down),
 		cmocka_unit_test(without_a_counter_only_long_silence_is_down),
 		cmocka_unit_test(running_without_progress_for_a_minute_is_hung_though_it_answers),
+		cmocka_unit_test(a_hung_node_is_let_go_when_the_judgement_is_turned_off),
 		cmocka_unit_test(an_idle_node_without_progress_is_not_hung),
 		cmocka_unit_test(a_counter_that_begins_anew_is_progress),
 		cmocka_unit_test(what_happened_between_far_apart_samples_is_not_guessed),
@@ -1334,11 +1379,13 @@ int main(void)
 		cmocka_unit_test(nobody_is_out_of_line_alone),
 		cmocka_unit_test(slow_answers_degrade_against_the_pool),
 		cmocka_unit_test(slow_answers_degrade_by_a_fixed_limit_without_a_pool),
+		cmocka_unit_test(answers_that_do_not_come_are_slow),
 		cmocka_unit_test(many_aborts_degrade),
 		cmocka_unit_test(a_degraded_node_goes_down_like_any_other),
 		cmocka_unit_test(degraded_while_warming_goes_on_warming_afterwards),
 		cmocka_unit_test(a_node_found_over_its_limit_is_never_healthy_for_a_moment),
 		cmocka_unit_test(a_flapping_node_waits_longer_each_time),
+		cmocka_unit_test(loading_is_no_flapping),
 		cmocka_unit_test(the_wait_has_an_end),
 		cmocka_unit_test(a_failure_while_it_waits_begins_the_wait_anew),
 		cmocka_unit_test(a_calm_node_is_forgiven),

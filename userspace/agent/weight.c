@@ -164,6 +164,12 @@ static uint32_t distance(uint32_t a, uint32_t b)
 	return a > b ? a - b : b - a;
 }
 
+/* Where a member's weight moves from; a capacity that was lowered is not waited for. */
+static uint32_t origin(const struct weight_member *m)
+{
+	return m->current < m->capacity ? m->current : m->capacity;
+}
+
 /* Degradation takes weight away, or gives back what it took; all else acts at once. */
 static bool is_slowed(const struct weight_member *m, uint32_t target,
 		      const struct weight_verdict *verdict)
@@ -171,8 +177,8 @@ static bool is_slowed(const struct weight_member *m, uint32_t target,
 	if (m->tier >= verdict->tiers || m->capacity == 0)
 		return false;
 	if (is_degraded(m))
-		return target < m->current;
-	return m->was_degraded && target > m->current && !verdict->panic &&
+		return target < origin(m);
+	return m->was_degraded && target > origin(m) && !verdict->panic &&
 	       (m->state == LB_STATE_HEALTHY || m->state == LB_STATE_WARMING);
 }
 
@@ -206,7 +212,7 @@ static void slow_down(const struct weight_settings *s, struct weight_memory *mem
 
 	for (uint32_t i = 0; i < n; i++)
 		if (is_slowed(&members[i], outputs[i].weight, verdict))
-			total += distance(outputs[i].weight, members[i].current);
+			total += distance(outputs[i].weight, origin(&members[i]));
 	if (s->change_ratio <= 0 || total <= memory->allowance) {
 		memory->allowance -= s->change_ratio > 0 ? total : 0;
 		return;
@@ -216,18 +222,17 @@ static void slow_down(const struct weight_settings *s, struct weight_memory *mem
 	for (uint32_t i = 0; i < n; i++) {
 		const struct weight_member *m = &members[i];
 		struct weight_output *out = &outputs[i];
-		double way = (double)out->weight - m->current;
+		double way = (double)out->weight - origin(m);
 
 		if (!is_slowed(m, out->weight, verdict))
 			continue;
-		out->weight = m->current + lround(part * way);
+		out->weight = origin(m) + lround(part * way);
 		out->limited = true;
 		out->held_by_degradation = true;
 	}
 	verdict->limited = true;
 	missing = fmin(step, total * (1 - part)) - memory->allowance;
-	if (size > 0)
-		verdict->next_ms = now_ms + 1 + (int64_t)(missing / size * MINUTE_MS);
+	verdict->next_ms = now_ms + 1 + (int64_t)(missing / size * MINUTE_MS);
 }
 
 /* --- all together ----------------------------------------------------------------------------- */
