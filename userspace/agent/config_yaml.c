@@ -121,13 +121,51 @@ static int node_new(struct builder *b, enum yaml_kind kind, struct fy_event *fye
 	return 0;
 }
 
-/* Text of a token in the arena; NULL if there is no memory. */
-static const char *token_text(struct builder *b, struct fy_token *token)
+/*
+ * Add up the pieces of a token's text, and copy them to buf unless it is NULL. Returns the length.
+ * fy_token_get_text() would do, but in libfyaml 0.7.12 it leaks for quotes with many escapes.
+ */
+static size_t token_pieces(struct fy_token_iter *iter, char *buf)
+{
+	const struct fy_iter_chunk *chunk = NULL;
+	size_t len = 0;
+
+	while ((chunk = fy_token_iter_chunk_next(iter, chunk, NULL))) {
+		if (buf)
+			memcpy(buf + len, chunk->str, chunk->len);
+		len += chunk->len;
+	}
+	return len;
+}
+
+/* One walk over a token; ret_len may be NULL if buf is not. Returns 0 or -ENOMEM. */
+static int token_walk(struct fy_token *token, char *buf, size_t *ret_len)
+{
+	struct fy_token_iter *iter = fy_token_iter_create(token);
+	size_t len;
+
+	if (!iter)
+		return -ENOMEM;
+	len = token_pieces(iter, buf);
+	fy_token_iter_destroy(iter);
+	if (ret_len)
+		*ret_len = len;
+	return 0;
+}
+
+/* Text of a token, and a NUL, in the arena; token NULL: none. NULL if there is no memory. */
+static const char *token_text(struct builder *b, struct fy_token *token, size_t *ret_len)
 {
 	size_t len = 0;
-	const char *text = fy_token_get_text(token, &len);
+	char *text;
 
-	return arena_strndup(b->arena, text ? text : "", text ? len : 0);
+	if (token && token_walk(token, NULL, &len) < 0)
+		return NULL;
+	text = arena_alloc(b->arena, len + 1, 1);
+	if (!text || (token && token_walk(token, text, NULL) < 0))
+		return NULL;
+	*ret_len = len;
+	return text;
 }
 
 /* What an empty value belongs to, which has no place of its own: its key, or its list. */
@@ -154,10 +192,10 @@ static int scalar_new(struct builder *b, struct fy_event *fye, const struct yaml
 		node->line = owner_of_next(b)->line;
 		node->column = owner_of_next(b)->column;
 	}
-	text = fy_token_get_text(token, &len);
-	node->text = arena_strndup(b->arena, text ? text : "", text ? len : 0);
-	if (!node->text)
+	text = token_text(b, token, &len);
+	if (!text)
 		return -ENOMEM;
+	node->text = text;
 	style = token ? fy_scalar_token_get_style(token) : FYSS_PLAIN;
 	if ((style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED) && node->column > 1)
 		node->column--; /* the library points behind the quote */
@@ -165,7 +203,7 @@ static int scalar_new(struct builder *b, struct fy_event *fye, const struct yaml
 		node->is_null =
 			len == 0 || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0;
 	/* An escape in double quotes can make any character; none of these has a use here. */
-	for (size_t i = 0; text && i < len; i++)
+	for (size_t i = 0; i < len; i++)
 		if (((unsigned char)text[i] < 0x20 && !strchr("\n\t", text[i])) || !text[i] ||
 		    text[i] == 0x7f)
 			return fail(b, node, "control character 0x%02x in a value", text[i]);
@@ -192,7 +230,8 @@ static int anchor_add(struct builder *b, const char *name, const struct yaml_nod
 static int alias_find(struct builder *b, struct fy_event *fye, const struct yaml_node **ret_node)
 {
 	const struct fy_mark *mark = fy_event_start_mark(fye);
-	const char *name = token_text(b, fye->alias.anchor);
+	size_t len;
+	const char *name = token_text(b, fye->alias.anchor, &len);
 
 	if (!name)
 		return -ENOMEM;
@@ -341,6 +380,7 @@ static int open_node(struct builder *b, enum yaml_kind kind, struct fy_event *fy
 {
 	struct fy_token *anchor = fy_event_get_anchor_token(fye);
 	struct frame f = {0};
+	size_t len;
 	int r;
 
 	r = node_new(b, kind, fye, &f.node);
@@ -352,7 +392,7 @@ static int open_node(struct builder *b, enum yaml_kind kind, struct fy_event *fy
 	if (r < 0)
 		return r;
 	if (anchor) {
-		f.anchor = token_text(b, anchor);
+		f.anchor = token_text(b, anchor, &len);
 		if (!f.anchor)
 			return -ENOMEM;
 	}
@@ -380,13 +420,14 @@ static int take_scalar(struct builder *b, struct fy_event *fye)
 {
 	const struct yaml_node *node;
 	const char *anchor = NULL;
+	size_t len;
 	int r;
 
 	r = scalar_new(b, fye, &node);
 	if (r < 0)
 		return r;
 	if (fye->scalar.anchor) {
-		anchor = token_text(b, fye->scalar.anchor);
+		anchor = token_text(b, fye->scalar.anchor, &len);
 		if (!anchor)
 			return -ENOMEM;
 	}
