@@ -338,7 +338,7 @@ static void a_stale_node_is_hot_if_most_of_the_pool_is(void **state)
 	(void)scrape(&p, 3, 0, 5);
 	judge(&p);
 	assert_true(p.scores[0].hot);
-	(void)scrape(&p, 2, 0, 5);
+	(void)scrape(&p, 2, 0, 4);
 	judge(&p);
 	assert_false(p.scores[0].hot);
 }
