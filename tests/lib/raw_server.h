@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RAW_CONNECTIONS_MAX 512
+#define RAW_CONNECTIONS_MAX 4096
 
 struct raw_server;
 
@@ -31,7 +31,7 @@ struct raw_conn {
 	struct raw_server *server;
 	pthread_t thread;
 	int fd;
-	unsigned int nth;  /* from 0 */
+	unsigned int nth;   /* from 0 */
 	char request[4096]; /* the latest, NUL-terminated */
 };
 
@@ -87,13 +87,13 @@ static inline void *raw_server_main(void *arg)
 static inline void raw_server_start_at(struct raw_server *server, void (*serve)(struct raw_conn *),
 				       const void *arg, uint16_t port)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET,
-				  .sin_port = htons(port),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+				 .sin_port = htons(port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(sa);
 	int on = 1;
 
-	*server = (struct raw_server){ .serve = serve, .arg = arg };
+	*server = (struct raw_server){.serve = serve, .arg = arg};
 	server->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(server->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (server->fd < 0 || bind(server->fd, (struct sockaddr *)&sa, len) < 0 ||
@@ -135,17 +135,18 @@ static inline void raw_server_stop(struct raw_server *server)
 /* Reads up to the end of a request's header. False if the peer closed or reset instead. */
 static inline bool raw_read_request(struct raw_conn *conn)
 {
+	char buf[sizeof(conn->request)] = "";
 	size_t len = 0;
 
-	conn->request[0] = '\0';
-	while (!strstr(conn->request, "\r\n\r\n")) {
-		ssize_t n = recv(conn->fd, conn->request + len, sizeof(conn->request) - 1 - len, 0);
+	while (!strstr(buf, "\r\n\r\n")) {
+		ssize_t n = recv(conn->fd, buf + len, sizeof(buf) - 1 - len, 0);
 
 		if (n <= 0)
 			return false;
 		len += (size_t)n;
-		conn->request[len] = '\0';
+		buf[len] = '\0';
 	}
+	memcpy(conn->request, buf, len + 1);
 	atomic_fetch_add(&conn->server->n_requests, 1);
 	return true;
 }
@@ -174,7 +175,7 @@ static inline bool raw_print(struct raw_conn *conn, const char *text)
 /* Waits; false if the peer closed meanwhile. */
 static inline bool raw_sleep(struct raw_conn *conn, int ms)
 {
-	struct pollfd p = { .fd = conn->fd, .events = POLLRDHUP };
+	struct pollfd p = {.fd = conn->fd, .events = POLLRDHUP};
 
 	return poll(&p, 1, ms) == 0;
 }
@@ -188,7 +189,7 @@ static inline void raw_wait_closed(struct raw_conn *conn)
 /* Ends the connection with a reset. */
 static inline void raw_reset(struct raw_conn *conn)
 {
-	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
 	int fd = conn->fd;
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,8 @@ struct slot {
 	uint32_t generation;        /* tells events of the descriptor's earlier uses */
 	uint32_t events;            /* in the epoll set; 0: not in it */
 	bool active;                /* libcurl watches it */
+	bool answered;              /* the peer acknowledged the connection */
+	bool proven;                /* a request was answered over it */
 };
 
 struct curl_loop {
@@ -188,6 +191,45 @@ static void slot_lend(struct slot *slot, int fd, struct curl_request *req)
 		req->fd = fd;
 }
 
+/* The socket is closed, or about to be. */
+static void slot_forget(struct curl_loop *loop, int fd)
+{
+	struct slot *slot = &loop->slots[fd];
+
+	slot_lend(slot, fd, NULL);
+	keeper_attach(loop, fd, NULL);
+	*slot = (struct slot){.generation = slot->generation + 1};
+	loop->stats.open--;
+}
+
+static bool socket_silent(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return false;
+	return info.tcpi_state == TCP_SYN_SENT || (info.tcpi_unacked && info.tcpi_retransmits);
+}
+
+/*
+ * libcurl lets go of a socket: its connection is kept, or about to be closed. One whose connection
+ * was not complete (TLS included) it has closed already, without on_curl_close().
+ */
+static void slot_leave(struct curl_loop *loop, int fd)
+{
+	struct slot *slot = &loop->slots[fd];
+
+	slot->active = false;
+	if (!slot->proven && fcntl(fd, F_GETFD) < 0) {
+		if (slot->req)
+			slot->req->silent = !slot->answered;
+		slot_forget(loop, fd);
+		return;
+	}
+	slot_watch(loop, fd, EPOLLIN | EPOLLRDHUP);
+}
+
 /* libcurl wants to hear of a socket, or no more. An idle one stays watched: see slot_idle(). */
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, void *unused)
 {
@@ -200,8 +242,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *userdata
 	assert((size_t)fd < loop->n_slots && slot->shard);
 
 	if (what == CURL_POLL_REMOVE) {
-		slot->active = false;
-		slot_watch(loop, fd, events);
+		slot_leave(loop, fd);
 		return 0;
 	}
 	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&req);
@@ -211,7 +252,9 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *userdata
 	keeper_attach(loop, fd, req->keeper);
 	if (what == CURL_POLL_OUT)
 		events = EPOLLOUT;
-	else if (what == CURL_POLL_INOUT)
+	else
+		slot->answered = true;
+	if (what == CURL_POLL_INOUT)
 		events |= EPOLLOUT;
 	slot_watch(loop, fd, events);
 	return 0;
@@ -237,22 +280,13 @@ static curl_socket_t on_curl_open(void *userdata, curlsocktype purpose, struct c
 	if (req->user_timeout_ms)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &req->user_timeout_ms,
 				 sizeof(req->user_timeout_ms));
+	if (loop->slots[fd].shard)
+		slot_forget(loop, fd);
 	slot = &loop->slots[fd];
-	slot->shard = req->shard;
-	slot->generation++;
+	*slot = (struct slot){.shard = req->shard, .generation = slot->generation + 1};
 	loop->stats.connections++;
 	loop->stats.open++;
 	return TAKE_FD(fd);
-}
-
-static bool socket_silent(int fd)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return false;
-	return info.tcpi_state == TCP_SYN_SENT || (info.tcpi_unacked && info.tcpi_retransmits);
 }
 
 static int on_curl_close(void *userdata, curl_socket_t fd)
@@ -263,14 +297,8 @@ static int on_curl_close(void *userdata, curl_socket_t fd)
 	assert((size_t)fd < loop->n_slots && slot->shard);
 	if (slot->req)
 		slot->req->silent = socket_silent(fd);
-	slot_lend(slot, fd, NULL);
-	keeper_attach(loop, fd, NULL);
 	slot_watch(loop, fd, 0);
-	slot->shard = NULL;
-	slot->active = false;
-	slot->events = 0;
-	slot->generation++;
-	loop->stats.open--;
+	slot_forget(loop, fd);
 	return close(fd);
 }
 
@@ -383,6 +411,8 @@ static void request_done(struct curl_request *req, CURLcode code)
 	struct curl_outcome outcome = {.code = code, .error = req->error};
 	long os_errno = 0;
 
+	if (code == CURLE_OK && req->fd >= 0)
+		req->loop->slots[req->fd].proven = true;
 	request_detach(req);
 	outcome.local = req->open_errno != 0;
 	outcome.silent = req->silent;

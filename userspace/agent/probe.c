@@ -829,6 +829,11 @@ static long http_version(const struct config_http *h)
 					   : CURL_HTTP_VERSION_1_1;
 }
 
+static bool curl_before_8(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
+}
+
 /* Returns 0 or -ENOMEM. */
 static int http_options(struct probe *p, const char *token)
 {
@@ -852,6 +857,9 @@ static int http_options(struct probe *p, const char *token)
 		return 0;
 	easy = curl_request_easy_options(p->req);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, http_version(h));
+	/* 7.88 cannot use such a connection twice: curl's pull request 10643, in 8.0.0. */
+	if (http_version(h) == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE && curl_before_8())
+		curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
 	if (p->connect_to)
 		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, p->connect_to);
 	if (h->scheme == CONFIG_SCHEME_HTTPS)
