@@ -2,9 +2,11 @@
 /*
  * Node address -> egress device, next hop's MAC, source address, MTU; kept up to date.
  *
- * The neighbour table and links are dumped once; after that the kernel's events say what changed,
- * and only the addresses that a change can touch are looked up again. Losing events (ENOBUFS) leads
- * to a new dump. Neighbours that are missing are asked for (NTF_USE), again and again, slowly.
+ * The kernel is asked once for each address (and for each neighbour, which many addresses behind a
+ * gateway share); after that its events say what changed, and only the addresses that a change can
+ * touch are looked up again. Lost events (ENOBUFS) lead to a new look at everything, and so does,
+ * slowly, the passing of time: what the kernel does not announce (path MTU) is seen within
+ * NEXTHOP_RECHECK_MS. Neighbours that are missing are asked for (NTF_USE), again and again, slowly.
  * A neighbour that fails keeps its last MAC until a better one is known: whether a node is dead is
  * for its health check to say.
  *
@@ -17,6 +19,9 @@
 #include <stdint.h>
 
 #include "userspace/lib/address.h"
+
+#define NEXTHOP_IDS_MAX    8192
+#define NEXTHOP_RECHECK_MS 60000
 
 enum nexthop_state {
 	NEXTHOP_PENDING = 1,  /* not looked up yet */
@@ -43,15 +48,16 @@ struct nexthop_table;
 /* id is the caller's; called from nexthop_dispatch() and nexthop_step() when a result changed. */
 typedef void (*nexthop_changed_fn)(void *userdata, uint32_t id, const struct nexthop_result *res);
 
-/* Opens the sockets and starts the dumps. Returns 0; -ENOMEM or what the kernel says. */
+/* Opens the sockets and reads the links. Returns 0; -ENOMEM or what the kernel says. */
 int nexthop_new(nexthop_changed_fn changed, void *userdata, struct nexthop_table **ret);
 
 /* Accepts NULL inside; clears. */
 void nexthop_free(struct nexthop_table **t);
 
 /*
- * Keep addr resolved for id; an id has one address, and many ids may have the same one.
- * Nothing is called back from here. Returns 0; -EEXIST if the id is in use; -ENOMEM.
+ * Keep addr resolved for id (< NEXTHOP_IDS_MAX); many ids may have the same address. The caller's
+ * nexthop_step() is due at once. Nothing is called back from here. Returns 0; -EEXIST if the id is
+ * in use; -ENOMEM.
  */
 int nexthop_add(struct nexthop_table *t, uint32_t id, const struct address *addr);
 
@@ -66,8 +72,9 @@ int nexthop_fd(const struct nexthop_table *t);
 int nexthop_dispatch(struct nexthop_table *t, uint64_t now_ms);
 
 /*
- * Do a bounded part of the look-ups that are due. Returns the milliseconds until it wants to be
- * called again (0: more is due now), or -errno if a socket failed and could not be opened again.
+ * Do a bounded part (some milliseconds) of the look-ups that are due. Returns the milliseconds
+ * until it wants to be called again (0: more is due now), or -errno if a socket failed and could
+ * not be opened again.
  */
 int nexthop_step(struct nexthop_table *t, uint64_t now_ms);
 
