@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Any bytes as a configuration file. Beyond sanitizers: refused means at least one error and
- * nothing handed out; taken means a configuration that keeps its promises, and no errors.
+ * nothing handed out; taken means a configuration that keeps its promises, no errors, and no
+ * difference to itself.
  */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "userspace/agent/config.h"
+#include "userspace/agent/config_diff.h"
 
 #define REQUIRE(cond)                                                                              \
 	do {                                                                                       \
@@ -61,6 +62,32 @@ static void check_config(const struct config *cfg)
 	}
 }
 
+static void check_diff(const struct config *was, const struct config *now, bool same)
+{
+	struct config_diff *diff;
+	char line[512];
+
+	REQUIRE(config_diff(was, now, &diff) == 0);
+	REQUIRE(!same || diff->n == 0);
+	for (uint32_t i = 0; i < diff->n; i++)
+		REQUIRE(*config_change_format(&diff->changes[i], line, sizeof(line)));
+	config_diff_free(&diff);
+}
+
+/* What every configuration is compared with. */
+static const struct config *base_config(void)
+{
+	static const char text[] = "interfaces: [eth0]\n"
+				   "pools: [{name: a, preset: vllm, nodes: [10.0.1.1]}]\n"
+				   "vips: [{address: 10.0.0.100, port: 80, pool: a}]\n";
+	static struct config *cfg;
+	struct config_errors errs = {0};
+
+	if (!cfg)
+		REQUIRE(config_load_buffer("base", text, strlen(text), &cfg, &errs) == 0);
+	return cfg;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char canary;
@@ -76,6 +103,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else {
 		REQUIRE(errs.n == 0 && errs.n_dropped == 0);
 		check_config(cfg);
+		check_diff(cfg, cfg, true);
+		check_diff(base_config(), cfg, false);
+		check_diff(cfg, base_config(), false);
 		config_free(&cfg);
 	}
 	config_errors_free(&errs);

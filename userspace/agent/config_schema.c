@@ -163,16 +163,20 @@ static const struct schema_field nat_fields[] = {
 static const struct schema schema_nat = SCHEMA(nat_fields);
 
 static const struct schema_field limits_fields[] = {
-	FIELD(struct config, "pools", U32, limits.pools, RANGE(1, CONFIG_POOLS_MAX)),
+	FIELD(struct config, "pools", U32, limits.pools, RANGE(1, CONFIG_POOLS_MAX),
+	      .flags = SCHEMA_DETACH),
 	FIELD(struct config, "vips", U32, limits.vips, RANGE(1, CONFIG_VIPS_MAX)),
 	FIELD(struct config, "nodes", U32, limits.nodes, RANGE(1, CONFIG_NODES_MAX)),
-	FIELD(struct config, "flows", U32, limits.flows, RANGE(1024, 1 << 26)),
-	FIELD(struct config, "half_open", U32, limits.half_open, RANGE(1024, 1 << 24)),
-	FIELD(struct config, "nat_flows", U32, limits.nat_flows, RANGE(1024, 1 << 26)),
+	FIELD(struct config, "flows", U32, limits.flows, RANGE(1024, 1 << 26),
+	      .flags = SCHEMA_DETACH),
+	FIELD(struct config, "half_open", U32, limits.half_open, RANGE(1024, 1 << 24),
+	      .flags = SCHEMA_DETACH),
+	FIELD(struct config, "nat_flows", U32, limits.nat_flows, RANGE(1024, 1 << 26),
+	      .flags = SCHEMA_DETACH),
 	FIELD(struct config, "new_entries_per_second", U32, limits.new_entries_per_second,
-	      RANGE(1, 10000000)),
+	      RANGE(1, 10000000), .flags = SCHEMA_RESTART),
 	FIELD(struct config, "fallback_connections", U32, limits.fallback_connections,
-	      RANGE(16, 100000)),
+	      RANGE(16, 100000), .flags = SCHEMA_RESTART),
 };
 static const struct schema schema_limits = SCHEMA(limits_fields);
 
@@ -184,20 +188,20 @@ static const struct schema_field dpdk_fields[] = {
 static const struct schema schema_dpdk = SCHEMA(dpdk_fields);
 
 static const struct schema_field top_fields[] = {
-	ELSEWHERE("interfaces", .flags = SCHEMA_RESTART),
+	ELSEWHERE("interfaces"),
 	FIELD(struct config, "dataplane", WORD, dataplane, .words = dataplanes,
-	      .flags = SCHEMA_RESTART),
-	FIELD(struct config, "pin_dir", DIR, pin_dir, RANGE(2, 200), .flags = SCHEMA_RESTART),
+	      .flags = SCHEMA_DETACH),
+	FIELD(struct config, "pin_dir", DIR, pin_dir, RANGE(2, 200), .flags = SCHEMA_DETACH),
 	FIELD(struct config, "socket", DIR, socket, RANGE(2, 107), .flags = SCHEMA_RESTART),
 	CUSTOM("socket_mode", custom_socket_mode, .flags = SCHEMA_RESTART),
 	FIELD(struct config, "socket_group", TOKEN, socket_group,
 	      .flags = SCHEMA_RESTART | SCHEMA_NULLABLE),
 	SECTION("metrics", schema_metrics, .flags = SCHEMA_RESTART),
-	CUSTOM("hash_key", custom_hash_key, .flags = SCHEMA_RESTART | SCHEMA_SECRET),
+	CUSTOM("hash_key", custom_hash_key, .flags = SCHEMA_DETACH | SCHEMA_SECRET),
 	FIELD(struct config, "flow_idle", DURATION, flow_idle_ms, RANGE(SECOND, 7 * DAY)),
 	SECTION("source", schema_source),
-	SECTION("nat", schema_nat),
-	SECTION("limits", schema_limits, .flags = SCHEMA_RESTART),
+	SECTION("nat", schema_nat, .flags = SCHEMA_RESTART),
+	SECTION("limits", schema_limits),
 	SECTION("dpdk", schema_dpdk, .flags = SCHEMA_RESTART),
 	FIELD(struct config, "log_level", WORD, log_level, .words = log_levels),
 	FIELD(struct config, "watch", BOOL, watch),
@@ -324,7 +328,7 @@ static const struct schema_field pool_fields[] = {
 	FIELD(struct config_pool, "port", U16, port, RANGE(1, 65535)),
 	FIELD(struct config_pool, "slots", U32, slots, RANGE(0, 1000000)),
 	FIELD(struct config_pool, "table_slots", U32, table_slots,
-	      RANGE(CONFIG_SLOTS_MIN, CONFIG_SLOTS_MAX), .flags = SCHEMA_RESTART),
+	      RANGE(CONFIG_SLOTS_MIN, CONFIG_SLOTS_MAX), .flags = SCHEMA_DETACH),
 	FIELD(struct config_pool, "gue_port", U16, gue_port, RANGE(1, 65535)),
 	SECTION("standby", schema_standby),
 	ELSEWHERE("check"),

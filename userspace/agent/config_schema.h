@@ -73,7 +73,8 @@ enum schema_flag {
 	SCHEMA_OFF_IS_0 = 1 << 0, /* "off" stands for 0 */
 	SCHEMA_NULLABLE = 1 << 1, /* null and "none" take an inherited value away */
 	SCHEMA_RESTART = 1 << 2,  /* a change takes a restart (config_diff) */
-	SCHEMA_SECRET = 1 << 3,   /* is not printed */
+	SCHEMA_DETACH = 1 << 3,   /* a change takes new maps */
+	SCHEMA_SECRET = 1 << 4,   /* is not printed */
 };
 
 struct schema_word {

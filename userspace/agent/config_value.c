@@ -458,11 +458,27 @@ static void format_address(const struct address *addr, char *buf, size_t size)
 	snprintf(buf, size, "%s", address_format(addr, text));
 }
 
+/* Whether a field's value is the one that the file calls "off". */
+static bool is_off(const struct schema_field *f, const void *p)
+{
+	if (!(f->flags & SCHEMA_OFF_IS_0))
+		return false;
+	if (f->type == SCHEMA_DURATION)
+		return *(const int64_t *)p == 0;
+	if (f->type == SCHEMA_U32)
+		return *(const uint32_t *)p == 0;
+	return *(const double *)p == 0; /* SCHEMA_NUMBER, SCHEMA_RATIO */
+}
+
 void schema_format(const struct schema_field *field, const void *base, char *buf, size_t size)
 {
 	const void *p = (const char *)base + field->offset;
 	char text[DURATION_TEXT_MAX];
 
+	if (is_off(field, p)) {
+		snprintf(buf, size, "off");
+		return;
+	}
 	switch (field->type) {
 	case SCHEMA_WORD:
 		return format_word(field, *(const int *)p, buf, size);
