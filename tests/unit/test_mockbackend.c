@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "tools/mockbackend/engine.c"
@@ -40,6 +41,7 @@ static void serve(const struct server_options *o, int report_fd)
 	uint16_t ports[2];
 	int r;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nothing behind */
 	r = server_open(&s, o);
 	if (r < 0)
 		_exit(3);

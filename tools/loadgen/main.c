@@ -26,6 +26,7 @@ struct run {
 	struct output output;
 	struct output_time start;
 	uint64_t paced_us;    /* when credit was last brought up to date */
+	uint64_t opening_us;  /* the last time that connections could be opened */
 	uint64_t progress_us; /* when the next line is due */
 	double credit;        /* connections that the rate allows now */
 };
@@ -108,16 +109,19 @@ static void pace(struct run *r, uint64_t now_us)
 	}
 	r->credit += (double)(now_us - r->paced_us) / 1e6 * rate;
 	r->paced_us = now_us;
-	if (r->credit <= most)
-		return;
-	if (r->options->mode != MODE_STREAM) {
-		double lost = floor(r->credit - most);
-
-		r->stats->behind += (uint64_t)lost;
-		r->credit -= lost;
-	} else {
+	if (r->credit > most)
 		r->credit = most;
-	}
+}
+
+/* Starts that the rate asked for and that did not happen, for want of concurrency or of time. */
+static void count_behind(struct run *r)
+{
+	const struct options *o = r->options;
+	double seconds = fmin(seconds_since(r, r->opening_us), o->duration_s);
+	double due = fmin(floor(seconds * o->rate), (double)o->count);
+
+	if (o->mode != MODE_STREAM && due > (double)r->stats->started)
+		r->stats->behind = (uint64_t)due - r->stats->started;
 }
 
 static void open_due(struct run *r, struct output_time now)
@@ -183,12 +187,14 @@ static void loop(struct run *r)
 
 	r->start = now;
 	r->paced_us = now.mono_us;
+	r->opening_us = now.mono_us;
 	r->progress_us = now.mono_us + PROGRESS_US;
 	r->credit = 1.0;
 	while (!finished(r, now.mono_us)) {
 		uint64_t deadline;
 
 		if (!opening_over(r, now.mono_us)) {
+			r->opening_us = now.mono_us;
 			pace(r, now.mono_us);
 			open_due(r, now);
 		}
@@ -197,6 +203,9 @@ static void loop(struct run *r)
 		now = r->client.now;
 		tick(r, now);
 	}
+	if (!no_more && !interrupted)
+		r->opening_us = now.mono_us;
+	count_behind(r);
 }
 
 static int report(struct run *r)
@@ -207,7 +216,7 @@ static int report(struct run *r)
 
 	output_progress(&r->output, s, now);
 	output_summary(r->options, s, seconds, interrupted);
-	if (output_report(r->options, s, seconds, interrupted, r->start) < 0)
+	if (output_report(&r->output, r->options, s, seconds, interrupted, r->start) < 0)
 		return 3;
 	return s->failed + s->broken > r->options->allow ? 1 : 0;
 }

@@ -192,7 +192,7 @@ static int read_number_option(struct options *o, int id, const char *name, const
 	case OPT_ALLOW:
 		return read_count(name, arg, 0, COUNT_MAX, &o->allow);
 	}
-	return -EINVAL; /* getopt_long() has said why */
+	return -EINVAL;
 }
 
 static int read_option(struct options *o, int id, const char *name, char *arg)
@@ -402,10 +402,15 @@ int options_read(struct options *o, int argc, char **argv)
 	}
 	argc--;
 	argv++;
-	while ((id = getopt_long(argc, argv, "", long_options, &index)) != -1) {
-		const char *name = id == '?' ? "" : long_options[index].name;
-		int r = read_option(o, id, name, optarg);
+	while ((id = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
+		int r;
 
+		if (id == '?' || id == ':') {
+			log_error("%s: %s; see --help", argv[optind - 1],
+				  id == '?' ? "unknown option" : "a value is missing");
+			return -EINVAL;
+		}
+		r = read_option(o, id, long_options[index].name, optarg);
 		if (r < 0)
 			return r;
 	}

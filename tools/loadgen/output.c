@@ -34,7 +34,10 @@ int output_open(struct output *out, const struct options *o)
 	r = open_file(o->events, &out->events);
 	if (r < 0)
 		return r;
-	return open_file(o->series, &out->series);
+	r = open_file(o->series, &out->series);
+	if (r < 0)
+		return r;
+	return open_file(o->json, &out->report);
 }
 
 static void close_file(FILE **f)
@@ -49,6 +52,7 @@ void output_close(struct output *out)
 	close_file(&out->progress);
 	close_file(&out->events);
 	close_file(&out->series);
+	close_file(&out->report);
 }
 
 void output_address(const struct sockaddr_storage *ss, char *buf, size_t size)
@@ -145,33 +149,27 @@ static json_t *urls_json(const struct options *o)
 	return list;
 }
 
-static int write_report(const char *path, const json_t *report)
+static int write_report(FILE *f, const json_t *report)
 {
-	bool to_stdout = !strcmp(path, "-");
-	FILE *f = to_stdout ? stdout : fopen(path, "we");
-	int bad;
-
-	if (!f)
-		return -errno;
-	bad = json_dumpf(report, f, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) < 0;
-	bad |= fputc('\n', f) == EOF;
-	bad |= (to_stdout ? fflush(f) : fclose(f)) != 0;
-	return bad ? -EIO : 0;
+	if (!report || json_dumpf(report, f, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) < 0 ||
+	    fputc('\n', f) == EOF || fflush(f))
+		return -EIO;
+	return 0;
 }
 
-int output_report(const struct options *o, const struct stats *s, double seconds, bool interrupted,
-		  struct output_time start)
+int output_report(struct output *out, const struct options *o, const struct stats *s,
+		  double seconds, bool interrupted, struct output_time start)
 {
 	json_t *report;
 	int r;
 
-	if (!o->json)
+	if (!out->report)
 		return 0;
 	report = json_pack("{s:s,s:o,s:f,s:b,s:f,s:f}", "mode", mode_name(o->mode), "urls",
 			   urls_json(o), "seconds", seconds, "interrupted", interrupted, "t",
 			   seconds_of(start.mono_us), "wall", seconds_of(start.wall_us));
 	json_object_update_new(report, stats_report(s));
-	r = write_report(o->json, report);
+	r = write_report(out->report, report);
 	if (r < 0)
 		log_error("%s: %s", o->json, strerror(-r));
 	json_decref(report);

@@ -18,6 +18,7 @@ struct output {
 	FILE *progress;
 	FILE *events;
 	FILE *series;
+	FILE *report;
 };
 
 /* One connection that ended. */
@@ -41,8 +42,8 @@ void output_end(struct output *out, const struct output_end *end);
 void output_progress(struct output *out, const struct stats *s, struct output_time now);
 
 /* The report as JSON where it was asked for. Logs and returns -errno. */
-int output_report(const struct options *o, const struct stats *s, double seconds, bool interrupted,
-		  struct output_time start);
+int output_report(struct output *out, const struct options *o, const struct stats *s,
+		  double seconds, bool interrupted, struct output_time start);
 
 void output_summary(const struct options *o, const struct stats *s, double seconds,
 		    bool interrupted);

@@ -120,7 +120,7 @@ static json_t *causes_json(const struct stats *s)
 static json_t *http_json(const struct stats *s)
 {
 	json_t *o = json_object();
-	char name[8];
+	char name[12];
 
 	for (int i = 0; i < STATS_HTTP_MAX; i++) {
 		if (!s->http[i])

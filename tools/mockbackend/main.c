@@ -96,7 +96,8 @@ static int read_number(const char *option, const char *text, double min, double 
 	errno = 0;
 	x = strtod(text, &end);
 	if (errno || end == text || *end || !(x >= min && x <= max)) {
-		log_error("--%s: \"%s\" is not a number from %g to %g", option, text, min, max);
+		log_error("--%s: \"%s\" is not a number from %.10g to %.10g", option, text, min,
+			  max);
 		return -EINVAL;
 	}
 	*ret = x;
@@ -106,7 +107,8 @@ static int read_number(const char *option, const char *text, double min, double 
 static int read_count(const char *option, const char *text, double min, double max, double *ret)
 {
 	if (!*text || strspn(text, "0123456789") != strlen(text)) {
-		log_error("--%s: \"%s\" is not an integer from %g to %g", option, text, min, max);
+		log_error("--%s: \"%s\" is not an integer from %.10g to %.10g", option, text, min,
+			  max);
 		return -EINVAL;
 	}
 	return read_number(option, text, min, max, ret);
@@ -169,7 +171,7 @@ static int read_load_option(struct command *c, int id, const char *name, const c
 		s->loading_until_us = (uint64_t)(x * 1e6);
 		return r;
 	}
-	return -EINVAL; /* getopt_long() has logged it */
+	return -EINVAL;
 }
 
 static int read_option(struct command *c, int id, const char *name, const char *arg)
@@ -206,10 +208,15 @@ static int read_options(struct command *c, int argc, char **argv)
 	int index = 0;
 	int id;
 
-	while ((id = getopt_long(argc, argv, "", long_options, &index)) != -1) {
-		const char *name = id == '?' ? "" : long_options[index].name;
-		int r = read_option(c, id, name, optarg);
+	while ((id = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
+		int r;
 
+		if (id == '?' || id == ':') {
+			log_error("%s: %s; see --help", argv[optind - 1],
+				  id == '?' ? "unknown option" : "a value is missing");
+			return -EINVAL;
+		}
+		r = read_option(c, id, long_options[index].name, optarg);
 		if (r < 0)
 			return r;
 	}
