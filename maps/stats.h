@@ -43,7 +43,7 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(RESET_SENT, "reset_sent", "flow of a dead node answered with a TCP reset")               \
 	X(REPLY_LIMIT, "reply_limit", "reset, echo or ICMP not answered: over the limit a second")                  \
 	X(PING, "ping", "ICMP echo for a VIP answered")                                            \
-	X(ICMP_FLOW, "icmp_flow", "ICMP error forwarded to the flow's backend")                    \
+	X(TOO_BIG_SENT, "too_big_sent", "does not fit with its outer header: answered which size does")   \
 	X(ICMP_OTHER, "icmp_other", "ICMP for a VIP that belongs to no flow, dropped")             \
 	X(TTL, "ttl", "TTL or hop limit expired")                                                  \
 	X(NAT_UNKNOWN, "nat_unknown", "nat: packet of an unknown flow")                            \
@@ -60,6 +60,7 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(OVERFLOW_HALF_OPEN, "overflow_half_open", "no room in the half-open table")              \
 	X(OVERFLOW_RATE, "overflow_rate", "over the limit of new entries a second")                \
 	X(ALT_CHOSEN, "alt_chosen", "new flow went to the second choice")                          \
+	X(ICMP_FLOW, "icmp_flow", "ICMP error sent to the backend of its flow")                    \
 	X(NAT_PORTS, "nat_ports", "nat: no free source port")
 
 enum lb_reason {

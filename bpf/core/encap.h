@@ -137,8 +137,9 @@ static __always_inline __u32 lb_outer_len(__u8 mode, __u8 family)
 	return 0;
 }
 
+/* family: of the backend. */
 static __always_inline void lb_put_outer(void *at, const struct lb_pkt *pkt, __u8 mode,
-					 const struct lb_backend *b, __u32 hash)
+					 const struct lb_backend *b, __u8 family, __u32 hash)
 {
 	__u8 proto = pkt->family == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
 	__u32 payload = pkt->ip_len;
@@ -147,7 +148,7 @@ static __always_inline void lb_put_outer(void *at, const struct lb_pkt *pkt, __u
 		proto = IPPROTO_UDP;
 		payload += sizeof(struct udphdr);
 	}
-	if (b->family == 4) {
+	if (family == 4) {
 		lb_put_ip4(at, b, proto, pkt->tos, payload + sizeof(struct iphdr), hash);
 		at += sizeof(struct iphdr);
 	} else {
@@ -221,8 +222,51 @@ static __always_inline enum lb_reason lb_put_front(struct lb_env *env, const str
 	if (!at)
 		return LB_R_TRUNCATED;
 	if (outer)
-		lb_put_outer(at, pkt, mode, b, hash);
+		lb_put_outer(at, pkt, mode, b, b->family, hash);
 	return LB_R_OK;
+}
+
+/*
+ * As lb_encap() below, for an untagged frame with hops left; mode and family (of the backend) are
+ * constants where it is used, so that a packet meets no branch about either.
+ */
+static __always_inline enum lb_reason lb_encap_as(struct lb_env *env, const struct lb_pkt *pkt,
+						  __u8 mode, __u8 family,
+						  const struct lb_backend *b, __u32 hash)
+{
+	__u32 outer = lb_outer_len(mode, family);
+	struct lb_cursor c = lb_cursor_at(env, ETH_HLEN);
+	void *at = lb_take(&c, sizeof(struct iphdr));
+
+	if (!at)
+		return LB_R_TRUNCATED;
+	lb_ttl_decrement(at, pkt->family);
+	if (outer && lb_env_head(env, -(int)outer) < 0)
+		return LB_R_HEADROOM;
+	c = lb_cursor_at(env, 0);
+	at = lb_take(&c, ETH_HLEN + outer);
+	if (!at)
+		return LB_R_TRUNCATED;
+	lb_put_macs(at, b);
+	*(__be16 *)(at + 2 * ETH_ALEN) = lb_eth_proto(outer ? family : pkt->family);
+	if (outer)
+		lb_put_outer(at + ETH_HLEN, pkt, mode, b, family, hash);
+	return LB_R_OK;
+}
+
+static __always_inline enum lb_reason lb_encap_plain(struct lb_env *env, const struct lb_pkt *pkt,
+						     __u8 mode, const struct lb_backend *b,
+						     __u32 hash)
+{
+	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))
+		return lb_encap_as(env, pkt, LB_MODE_IPIP, 4, b, hash);
+	if (mode == LB_MODE_IPIP)
+		return lb_encap_as(env, pkt, LB_MODE_IPIP, 6, b, hash);
+	if (mode == LB_MODE_L2DSR)
+		return lb_encap_as(env, pkt, LB_MODE_L2DSR, 0, b, hash);
+	if (b->family == 4)
+		return lb_encap_as(env, pkt, LB_MODE_GUE, 4, b, hash);
+	return lb_encap_as(env, pkt, LB_MODE_GUE, 6, b, hash);
 }
 
 /*

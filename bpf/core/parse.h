@@ -235,6 +235,78 @@ static __always_inline enum lb_reason lb_parse_tcp(struct lb_cursor *c, struct l
 }
 
 /*
+ * The plain case: an untagged frame with a whole TCP segment over IPv4 without options, or IPv6
+ * without extension headers, and hops left. Nearly every packet is; what it is made of is known to
+ * the compiler from here on. 1: pkt is as lb_parse() would leave it. 0: ask lb_parse().
+ */
+static __always_inline int lb_parse_plain4(struct lb_env *env, struct lb_pkt *pkt)
+{
+	struct lb_cursor c = lb_cursor_at(env, 0);
+	const __u8 *head = lb_take(&c, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr));
+	const struct iphdr *ip = (const void *)(head + ETH_HLEN);
+	const struct tcphdr *tcp = (const void *)(ip + 1);
+	__u32 room, doff;
+
+	if (!head || *(const __be16 *)(head + 2 * ETH_ALEN) != lb_htons(ETH_P_IP))
+		return 0;
+	if (*(const __u8 *)ip != 0x45 || ip->protocol != IPPROTO_TCP || ip->ttl <= 1 ||
+	    ip->frag_off & lb_htons(LB_IP4_MF_OR_OFFSET))
+		return 0;
+	pkt->ip_len = lb_ntohs(ip->tot_len);
+	doff = ((const __u8 *)tcp)[12] >> 2 & 0x3c;
+	room = pkt->ip_len - sizeof(*ip);
+	if (doff < sizeof(*tcp) || (int)room < (int)doff ||
+	    pkt->ip_len + ETH_HLEN > env->end - env->data)
+		return 0;
+	lb_map_ip4(pkt->saddr, ip->saddr);
+	lb_map_ip4(pkt->daddr, ip->daddr);
+	pkt->sport = tcp->source;
+	pkt->dport = tcp->dest;
+	pkt->l3_off = ETH_HLEN;
+	pkt->l4_off = ETH_HLEN + sizeof(*ip);
+	pkt->family = 4;
+	pkt->proto = IPPROTO_TCP;
+	pkt->tcp_flags = ((const __u8 *)tcp)[13];
+	pkt->tos = ip->tos;
+	pkt->ttl = ip->ttl;
+	pkt->df = !!(ip->frag_off & lb_htons(LB_IP4_DF));
+	return 1;
+}
+
+static __always_inline int lb_parse_plain6(struct lb_env *env, struct lb_pkt *pkt)
+{
+	struct lb_cursor c = lb_cursor_at(env, 0);
+	const __u8 *head = lb_take(&c, ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr));
+	const struct ipv6hdr *ip = (const void *)(head + ETH_HLEN);
+	const struct tcphdr *tcp = (const void *)(ip + 1);
+	__u32 len, doff;
+
+	if (!head || *(const __be16 *)(head + 2 * ETH_ALEN) != lb_htons(ETH_P_IPV6))
+		return 0;
+	if (*(const __u8 *)ip >> 4 != 6 || ip->nexthdr != IPPROTO_TCP || ip->hop_limit <= 1)
+		return 0;
+	len = lb_ntohs(ip->payload_len) + sizeof(*ip);
+	doff = ((const __u8 *)tcp)[12] >> 2 & 0x3c;
+	if (doff < sizeof(*tcp) || len < sizeof(*ip) + doff || len > 0xffff ||
+	    len + ETH_HLEN > env->end - env->data)
+		return 0;
+	lb_copy16(pkt->saddr, ip->saddr.s6_addr32);
+	lb_copy16(pkt->daddr, ip->daddr.s6_addr32);
+	pkt->sport = tcp->source;
+	pkt->dport = tcp->dest;
+	pkt->l3_off = ETH_HLEN;
+	pkt->l4_off = ETH_HLEN + sizeof(*ip);
+	pkt->ip_len = len;
+	pkt->family = 6;
+	pkt->proto = IPPROTO_TCP;
+	pkt->tcp_flags = ((const __u8 *)tcp)[13];
+	pkt->tos = lb_ntohs(*(const __be16 *)ip) >> 4;
+	pkt->ttl = ip->hop_limit;
+	pkt->df = 1;
+	return 1;
+}
+
+/*
  * LB_R_OK: a TCP segment, every field of pkt is set. LB_R_NOT_TCP: another upper protocol, all but
  * ports and flags are set. LB_R_NOT_VIP: neither IPv4 nor IPv6. Otherwise what is wrong with it.
  */
@@ -247,7 +319,14 @@ static __always_inline enum lb_reason lb_parse(struct lb_env *env, struct lb_pkt
 	pkt->family = 0;
 	pkt->proto = 0;
 	pkt->ip_len = 0;
+	pkt->l3_off = ETH_HLEN;
 	pkt->l4_off = 0;
+	pkt->tos = 0;
+	pkt->ttl = 0;
+	pkt->df = 0;
+	pkt->tcp_flags = 0;
+	pkt->sport = 0;
+	pkt->dport = 0;
 	proto = lb_parse_link(&c, env->data, pkt);
 	if (lb_likely(proto == lb_htons(ETH_P_IP)))
 		r = lb_parse_ip4(&c, env->data, pkt);

@@ -134,13 +134,17 @@ static __always_inline enum lb_reason lb_reset(struct lb_env *env, const struct 
 	if (!at || !lb_take(&c, LB_BOUND(pkt->l3_off - ETH_HLEN, LB_TAGS_MASK)))
 		return LB_R_TRUNCATED;
 	lb_swap_macs(at);
-	at = lb_take(&c, l3);
-	if (!at)
-		return LB_R_TRUNCATED;
-	if (pkt->family == 4)
+	if (pkt->family == 4) {
+		at = lb_take(&c, sizeof(struct iphdr));
+		if (!at)
+			return LB_R_TRUNCATED;
 		lb_put_reply_ip4(at, pkt->daddr[3], pkt->saddr[3], IPPROTO_TCP, 40);
-	else
+	} else {
+		at = lb_take(&c, sizeof(struct ipv6hdr));
+		if (!at)
+			return LB_R_TRUNCATED;
 		lb_put_reply_ip6(at, pkt->daddr, pkt->saddr, IPPROTO_TCP, 20);
+	}
 	at = lb_take(&c, sizeof(*tcp));
 	if (!at)
 		return LB_R_TRUNCATED;

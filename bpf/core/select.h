@@ -76,15 +76,23 @@ static __always_inline int lb_p2c_prefers_alt(const struct lb_load *cur, const s
 	return 5 * (la + 1) * cur->weight <= 4 * lc * alt->weight;
 }
 
-static __always_inline __u32 lb_choose_p2c(struct lb_env *env, struct lb_slot s)
+static __always_inline __u32 lb_p2c_of(struct lb_env *env, struct lb_slot s)
 {
 	const struct lb_load *cur = lb_env_load(env, s.cur);
 	const struct lb_load *alt = lb_env_load(env, s.alt);
 
 	if (!s.alt || !cur || !alt || !lb_p2c_prefers_alt(cur, alt))
 		return s.cur;
-	lb_count_event(env, LB_EV_ALT_CHOSEN);
 	return s.alt;
+}
+
+static __always_inline __u32 lb_choose_p2c(struct lb_env *env, struct lb_slot s)
+{
+	__u32 b = lb_p2c_of(env, s);
+
+	if (b != s.cur)
+		lb_count_event(env, LB_EV_ALT_CHOSEN);
+	return b;
 }
 
 /* The next backend of the pool's schedule, which the agent makes (maps/table.h). */
@@ -160,8 +168,7 @@ static __always_inline __u32 lb_choose_least(struct lb_env *env, __u32 pool_id, 
 					     __u32 hash, __u32 otherwise)
 {
 	const struct lb_pool *pool = lb_env_pool(env, pool_id);
-	struct lb_env apart = *env; /* so that the caller's may stay in registers */
-	struct lb_scan scan = {.env = &apart, .found = otherwise, .policy = policy};
+	struct lb_scan scan = {.env = env, .found = otherwise, .policy = policy};
 	__u32 n;
 
 	if (!pool)
@@ -331,6 +338,46 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 	return LB_R_OK;
 }
 
+/* Where the flow's slot is. 0, or < 0: the VIP names slots that do not exist. */
+static __always_inline int lb_find_slot(struct lb_env *env, const struct lb_pkt *pkt,
+					const struct lb_vip *vip, struct lb_choice *ret)
+{
+	ret->hash = lb_pkt_hash(env, pkt, vip->affinity);
+	ret->slot_index = vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots);
+	ret->slot = lb_env_slot(env, ret->slot_index);
+	ret->is_new = 0;
+	return ret->slot ? 0 : -1;
+}
+
+/*
+ * The hot path: a slot that answers by itself, for a packet of a live flow, or of a new one that
+ * needs no entry. 1: ret->backend is a node. 0: ask lb_select(); nothing was changed or counted.
+ */
+static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_pkt *pkt,
+					   const struct lb_vip *vip, struct lb_choice *ret)
+{
+	struct lb_slot s;
+
+	if (lb_find_slot(env, pkt, vip, ret) < 0)
+		return 0;
+	s = lb_slot_read(ret->slot);
+	ret->backend = s.cur;
+	if (lb_unlikely(s.prev || s.exc || !s.cur || s.cur == LB_BACKEND_LOCAL ||
+			(vip->flags & LB_VIP_F_TRACK)))
+		return 0;
+	if (lb_likely(!(pkt->tcp_flags & LB_TCP_SYN)))
+		return 1;
+	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_ACK))
+		return 0;
+	ret->is_new = 1;
+	if (vip->policy == LB_POLICY_HASH)
+		return 1;
+	if (vip->policy != LB_POLICY_P2C || lb_p2c_of(env, s) != s.cur)
+		return 0;
+	lb_load_add(env, s.cur);
+	return 1;
+}
+
 /*
  * LB_R_OK: ret->backend is where the packet goes (LB_BACKEND_LOCAL: this host). LB_R_RESET_SENT:
  * its node is dead, answer with a reset. Otherwise why it must be dropped.
@@ -341,16 +388,12 @@ static __always_inline enum lb_reason lb_select(struct lb_env *env, const struct
 {
 	struct lb_slot s;
 
-	ret->hash = lb_pkt_hash(env, pkt, vip->affinity);
-	ret->slot_index = vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots);
-	ret->slot = lb_env_slot(env, ret->slot_index);
-	ret->is_new = 0;
-	if (!ret->slot)
+	if (lb_find_slot(env, pkt, vip, ret) < 0)
 		return LB_R_INTERNAL;
 	s = lb_slot_read(ret->slot);
-	if (lb_unlikely(lb_is_syn(pkt)))
+	if (lb_is_syn(pkt))
 		return lb_select_new(env, pkt, vip, vip_id, s, ret);
-	if (lb_unlikely(s.prev || s.exc || (vip->flags & LB_VIP_F_TRACK)))
+	if (s.prev || s.exc || (vip->flags & LB_VIP_F_TRACK))
 		return lb_select_known(env, pkt, vip, vip_id, s, ret);
 	ret->backend = s.cur;
 	return LB_R_OK;
