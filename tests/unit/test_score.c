@@ -47,7 +47,7 @@ static uint32_t scrape(struct pool *p, int i, double queue, double running)
 	load_set(&sample, LOAD_QUEUE, queue);
 	load_set(&sample, LOAD_RUNNING, running);
 	score_scrape_begin(&p->nodes[i], 0, p->now_ms);
-	score_scrape_end(&p->nodes[i], &sample, &subtract);
+	score_scrape_end(&p->nodes[i], &p->settings, &sample, &subtract);
 	return subtract;
 }
 
@@ -79,7 +79,7 @@ static void only_what_was_added_before_the_scrape_is_subtracted(void **state)
 	score_scrape_begin(&p.nodes[0], inc, p.now_ms);
 	inc += 3; /* while the scrape is under way: not in its answer */
 	load_set(&sample, LOAD_RUNNING, 7);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	inc -= subtract;
 	assert_int_equal(inc, 3);
 	judge(&p);
@@ -88,12 +88,13 @@ static void only_what_was_added_before_the_scrape_is_subtracted(void **state)
 	p.now_ms += 500;
 	score_scrape_begin(&p.nodes[0], inc, p.now_ms);
 	load_set(&sample, LOAD_RUNNING, 10);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	assert_int_equal(subtract, 3);
 }
 
 static void a_failed_scrape_subtracts_nothing_and_keeps_the_sample(void **state)
 {
+	uint32_t subtract = 99;
 	struct pool p;
 
 	(void)state;
@@ -101,10 +102,29 @@ static void a_failed_scrape_subtracts_nothing_and_keeps_the_sample(void **state)
 	(void)scrape(&p, 0, 2, 3);
 	p.now_ms += 500;
 	score_scrape_begin(&p.nodes[0], 40, p.now_ms);
-	score_scrape_abandon(&p.nodes[0]);
+	score_scrape_abandon(&p.nodes[0], &p.settings, &subtract);
+	assert_int_equal(subtract, 0);
 	judge(&p);
 	assert_int_equal(p.scores[0].base, 5);
 	assert_int_equal(p.scores[0].age_ms, 500);
+}
+
+/* The median that stands in is of now: what was added before must not count on top of it. */
+static void a_failed_scrape_of_a_stale_node_subtracts_like_any_other(void **state)
+{
+	uint32_t subtract = 0;
+	struct pool p;
+
+	(void)state;
+	begin(&p);
+	(void)scrape(&p, 0, 2, 3);
+	p.now_ms += 2001;
+	score_scrape_begin(&p.nodes[0], 40, p.now_ms);
+	score_scrape_abandon(&p.nodes[0], &p.settings, &subtract);
+	assert_int_equal(subtract, 40);
+	score_scrape_begin(&p.nodes[1], 30, p.now_ms); /* never had a sample */
+	score_scrape_abandon(&p.nodes[1], &p.settings, &subtract);
+	assert_int_equal(subtract, 30);
 }
 
 static void a_page_without_numbers_of_requests_is_no_sample(void **state)
@@ -119,7 +139,7 @@ static void a_page_without_numbers_of_requests_is_no_sample(void **state)
 	p.now_ms += 500;
 	load_set(&sample, LOAD_KV, 0.5);
 	score_scrape_begin(&p.nodes[0], 40, p.now_ms);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	assert_int_equal(subtract, 0);
 	judge(&p);
 	assert_int_equal(p.scores[0].base, 5);
@@ -136,7 +156,7 @@ static void one_of_the_two_numbers_is_enough(void **state)
 	begin(&p);
 	load_set(&queue_only, LOAD_QUEUE, 4);
 	score_scrape_begin(&p.nodes[0], 6, p.now_ms);
-	score_scrape_end(&p.nodes[0], &queue_only, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &queue_only, &subtract);
 	assert_int_equal(subtract, 6);
 	judge(&p);
 	assert_int_equal(p.scores[0].base, 4);
@@ -176,7 +196,7 @@ static void a_sample_ages_from_the_begin_of_its_scrape(void **state)
 	score_scrape_begin(&p.nodes[0], 0, p.now_ms);
 	p.now_ms += 900;
 	load_set(&sample, LOAD_RUNNING, 1);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	judge(&p);
 	assert_int_equal(p.scores[0].age_ms, 900);
 	p.now_ms += 1100;
@@ -292,7 +312,7 @@ static void slots_of_the_page_come_before_learned_ones_and_configured_before_bot
 	load_set(&sample, LOAD_RUNNING, 40);
 	load_set(&sample, LOAD_SLOTS, 100);
 	score_scrape_begin(&p.nodes[0], 0, p.now_ms);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	judge(&p);
 	assert_false(p.scores[0].hot);
 	p.settings.slots = 40;
@@ -312,17 +332,17 @@ static void a_restart_forgets_learned_slots(void **state)
 	load_set(&sample, LOAD_RUNNING, 8);
 	load_set(&sample, LOAD_PROGRESS, 500);
 	score_scrape_begin(&p.nodes[0], 0, p.now_ms);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	load_set(&sample, LOAD_QUEUE, 0);
 	load_set(&sample, LOAD_RUNNING, 20);
 	load_set(&sample, LOAD_PROGRESS, 600);
 	score_scrape_begin(&p.nodes[0], 0, p.now_ms);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	judge(&p);
 	assert_true(p.scores[0].hot);
 	load_set(&sample, LOAD_PROGRESS, 10); /* restarted, with more slots */
 	score_scrape_begin(&p.nodes[0], 0, p.now_ms);
-	score_scrape_end(&p.nodes[0], &sample, &subtract);
+	score_scrape_end(&p.nodes[0], &p.settings, &sample, &subtract);
 	judge(&p);
 	assert_false(p.scores[0].hot);
 }
@@ -394,6 +414,7 @@ int main(void)
 		cmocka_unit_test(base_is_running_and_waiting),
 		cmocka_unit_test(only_what_was_added_before_the_scrape_is_subtracted),
 		cmocka_unit_test(a_failed_scrape_subtracts_nothing_and_keeps_the_sample),
+		cmocka_unit_test(a_failed_scrape_of_a_stale_node_subtracts_like_any_other),
 		cmocka_unit_test(a_page_without_numbers_of_requests_is_no_sample),
 		cmocka_unit_test(one_of_the_two_numbers_is_enough),
 		cmocka_unit_test(absent_stale_and_zero_differ),

@@ -283,7 +283,7 @@ static void publish_own_score(struct node *node, int64_t now_ms)
 	uint32_t subtract = 0;
 	double scratch;
 
-	score_scrape_end(&node->score, &node->sample, &subtract);
+	score_scrape_end(&node->score, &node->score_settings, &node->sample, &subtract);
 	score_pool(&self, 1, now_ms, &scratch, &node->published);
 	publish_load_scraped(node->agent->publish, node->id, node->published.base, subtract);
 	node->pool->samples_new = true;
@@ -306,6 +306,7 @@ static void scrape_failed(struct node_page *page, const struct probe_result *res
 {
 	struct node *node = page->node;
 	struct health_change change;
+	uint32_t subtract = 0;
 
 	page->n_failed++;
 	snprintf(page->cause, sizeof(page->cause), "%s", cause);
@@ -313,8 +314,12 @@ static void scrape_failed(struct node_page *page, const struct probe_result *res
 		log_info("node %s/%s: no load from %s: %s", node->pool->name, node->name,
 			 page->cfg->path, cause);
 	page->failing = true;
-	if (page->own)
-		score_scrape_abandon(&node->score);
+	if (page->own) {
+		score_scrape_abandon(&node->score, &node->score_settings, &subtract);
+		if (subtract)
+			publish_load_scraped(node->agent->publish, node->id, node->published.base,
+					     subtract);
+	}
 	if (page->on_serving_port &&
 	    (res->outcome == PROBE_REFUSED || res->outcome == PROBE_RESET) &&
 	    health_scrape_failed(&node->health, &node->health_settings, HEALTH_REFUSED,

@@ -38,31 +38,36 @@ static void learn_slots(struct score_node *node, const struct load_sample *sampl
 	node->given_slots = load_has(sample, LOAD_SLOTS) ? sample->slots : 0;
 }
 
-void score_scrape_end(struct score_node *node, const struct load_sample *sample,
-		      uint32_t *ret_subtract)
+static bool is_fresh(const struct score_node *node, const struct score_settings *s, int64_t now_ms)
+{
+	return node->counted && now_ms - node->sample_ms <= s->stale_ms;
+}
+
+void score_scrape_end(struct score_node *node, const struct score_settings *s,
+		      const struct load_sample *sample, uint32_t *ret_subtract)
 {
 	assert(node->scrape_ms >= 0);
 
-	*ret_subtract = 0;
-	if (load_has(sample, LOAD_QUEUE) || load_has(sample, LOAD_RUNNING)) {
-		node->counted = true;
-		node->sample_ms = node->scrape_ms;
-		node->queue = load_has(sample, LOAD_QUEUE) ? sample->queue : 0;
-		node->running = load_has(sample, LOAD_RUNNING) ? sample->running : 0;
-		learn_slots(node, sample);
-		*ret_subtract = node->inc_at_begin;
+	if (!load_has(sample, LOAD_QUEUE) && !load_has(sample, LOAD_RUNNING)) {
+		score_scrape_abandon(node, s, ret_subtract);
+		return;
 	}
+	node->counted = true;
+	node->sample_ms = node->scrape_ms;
+	node->queue = load_has(sample, LOAD_QUEUE) ? sample->queue : 0;
+	node->running = load_has(sample, LOAD_RUNNING) ? sample->running : 0;
+	learn_slots(node, sample);
 	node->scrape_ms = -1;
+	*ret_subtract = node->inc_at_begin;
 }
 
-void score_scrape_abandon(struct score_node *node)
+void score_scrape_abandon(struct score_node *node, const struct score_settings *s,
+			  uint32_t *ret_subtract)
 {
+	*ret_subtract = 0;
+	if (node->scrape_ms >= 0 && !is_fresh(node, s, node->scrape_ms))
+		*ret_subtract = node->inc_at_begin;
 	node->scrape_ms = -1;
-}
-
-static bool is_fresh(const struct score_member *m, int64_t now_ms)
-{
-	return m->node->counted && now_ms - m->node->sample_ms <= m->settings->stale_ms;
 }
 
 static double slots_of(const struct score_member *m)
@@ -101,7 +106,7 @@ static struct median pool_median(const struct score_member *members, uint32_t n,
 	for (uint32_t i = 0; i < n; i++) {
 		const struct score_member *m = &members[i];
 
-		if (!m->weight || !is_fresh(m, now_ms))
+		if (!m->weight || !is_fresh(m->node, m->settings, now_ms))
 			continue;
 		scratch[median.n++] = (m->node->queue + m->node->running) * 1000 / m->weight;
 		n_hot += is_hot(m);
@@ -126,7 +131,7 @@ void score_pool(const struct score_member *members, uint32_t n, int64_t now_ms, 
 		};
 		if (!median.n) {
 			score->source = SCORE_IGNORED;
-		} else if (is_fresh(m, now_ms)) {
+		} else if (is_fresh(m->node, m->settings, now_ms)) {
 			score->source = SCORE_FRESH;
 			score->base = to_base(m->node->queue + m->node->running);
 			score->hot = is_hot(m);

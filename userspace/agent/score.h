@@ -74,16 +74,21 @@ void score_scrape_begin(struct score_node *node, uint32_t inc, int64_t now_ms);
 
 /*
  * Its answer came. *ret_subtract: how much to take from the node's inc, in the same publication
- * that sets the new base (do not zero it). If the sample has neither LOAD_QUEUE nor LOAD_RUNNING
- * the score is left as it was, and *ret_subtract is 0.
+ * that sets the new base (do not zero it). A sample with neither LOAD_QUEUE nor LOAD_RUNNING is
+ * none: as score_scrape_abandon().
  * A node that has no such numbers at all (presets ollama and tcp) is fed its live flows as
  * LOAD_RUNNING, begin and end in one go; everything added so far is then subtracted.
  */
-void score_scrape_end(struct score_node *node, const struct load_sample *sample,
-		      uint32_t *ret_subtract);
+void score_scrape_end(struct score_node *node, const struct score_settings *s,
+		      const struct load_sample *sample, uint32_t *ret_subtract);
 
-/* It failed or timed out: nothing is subtracted, the old sample ages. */
-void score_scrape_abandon(struct score_node *node);
+/*
+ * It failed or timed out: the old sample ages, and what was added since belongs to it. Once that
+ * sample is stale the pool's median stands in for it, which is as new as this scrape: then, too,
+ * what was added before has to be subtracted, or the node would look ever fuller and starve.
+ */
+void score_scrape_abandon(struct score_node *node, const struct score_settings *s,
+			  uint32_t *ret_subtract);
 
 /*
  * ret_scores[0..n): the loads to publish, in the order of members. A stale sample becomes the
