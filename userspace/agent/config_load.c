@@ -644,7 +644,7 @@ static int read_file(const char *path, char **ret_buf, size_t *ret_len)
 int config_load(const char *path, struct config **ret, struct config_errors *errs)
 {
 	_cleanup_free_ char *buf = NULL;
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	assert(path);

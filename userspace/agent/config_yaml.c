@@ -418,7 +418,7 @@ static int close_node(struct builder *b)
 
 static int take_scalar(struct builder *b, struct fy_event *fye)
 {
-	const struct yaml_node *node;
+	const struct yaml_node *node = NULL;
 	const char *anchor = NULL;
 	size_t len;
 	int r;
@@ -438,7 +438,7 @@ static int take_scalar(struct builder *b, struct fy_event *fye)
 static int take_event(struct builder *b, struct fy_event *fye)
 {
 	const struct fy_mark *mark = fy_event_start_mark(fye);
-	const struct yaml_node *node;
+	const struct yaml_node *node = NULL;
 	int r;
 
 	switch (fye->type) {
