@@ -180,7 +180,7 @@ static int scalar_new(struct builder *b, struct fy_event *fye, const struct yaml
 {
 	struct fy_token *token = fye->scalar.value;
 	enum fy_scalar_style style;
-	struct yaml_node *node;
+	struct yaml_node *node = NULL;
 	const char *text;
 	size_t len = 0;
 	int r;
