@@ -301,12 +301,22 @@ static void report_unmatched(struct node_page *page)
 				 metrics_reader_explain(page->reader, f, text, sizeof(text)));
 }
 
+/* What this host added before a scrape that failed may have to be subtracted all the same. */
+static void abandon_scrape(struct node *node)
+{
+	uint32_t subtract = 0;
+
+	score_scrape_abandon(&node->score, &node->score_settings, &subtract);
+	if (subtract)
+		publish_load_scraped(node->agent->publish, node->id, node->published.base,
+				     subtract);
+}
+
 static void scrape_failed(struct node_page *page, const struct probe_result *res,
 			  const char *cause)
 {
 	struct node *node = page->node;
 	struct health_change change;
-	uint32_t subtract = 0;
 
 	page->n_failed++;
 	snprintf(page->cause, sizeof(page->cause), "%s", cause);
@@ -314,12 +324,8 @@ static void scrape_failed(struct node_page *page, const struct probe_result *res
 		log_info("node %s/%s: no load from %s: %s", node->pool->name, node->name,
 			 page->cfg->path, cause);
 	page->failing = true;
-	if (page->own) {
-		score_scrape_abandon(&node->score, &node->score_settings, &subtract);
-		if (subtract)
-			publish_load_scraped(node->agent->publish, node->id, node->published.base,
-					     subtract);
-	}
+	if (page->own)
+		abandon_scrape(node);
 	if (page->on_serving_port &&
 	    (res->outcome == PROBE_REFUSED || res->outcome == PROBE_RESET) &&
 	    health_scrape_failed(&node->health, &node->health_settings, HEALTH_REFUSED,
