@@ -282,6 +282,22 @@ static void a_node_adopted_degraded_stays_so_until_samples_clear_it(void **state
 	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
 }
 
+static void a_node_adopted_degraded_is_not_cleared_on_the_way_to_being_so_again(void **state)
+{
+	struct node n = begin(HEALTH_ORIGIN_ADOPTED, LB_STATE_DEGRADED);
+
+	(void)state;
+	probes(&n, HEALTH_PASS, 2);
+	for (int i = 0; i < 10; i++) { /* two pages in turn, only one of them tells */
+		load_set(&n.sample, LOAD_GPU_MEM, 0.99);
+		samples(&n, 1);
+		n.sample = (struct load_sample){0};
+		load_set(&n.sample, LOAD_KV, 0.1);
+		samples(&n, 1);
+		assert_int_equal(n.h.state, LB_STATE_DEGRADED);
+	}
+}
+
 static void a_node_adopted_degraded_whose_metrics_are_gone_recovers_in_time(void **state)
 {
 	struct node n = begin(HEALTH_ORIGIN_ADOPTED, LB_STATE_DEGRADED);
@@ -748,6 +764,21 @@ static void a_node_that_answers_503_but_works_on_keeps_its_streams(void **state)
 	work(&n, 1000, 0, 0); /* its last stream ended */
 	probe(&n, HEALTH_STATUS_LOADING);
 	assert_int_equal(n.h.state, LB_STATE_UNHEALTHY);
+}
+
+static void what_another_page_does_not_say_is_not_forgotten(void **state)
+{
+	struct node n = healthy();
+	struct load_sample other = {0};
+
+	(void)state;
+	load_set(&other, LOAD_GPU_MEM, 0.5);
+	for (int i = 0; i < 3; i++) {
+		work(&n, 1000, 9, 50);
+		n.changed = health_sample(&n.h, &n.s, &other, NULL, 1000, n.now_ms, &n.change);
+		probe(&n, HEALTH_STATUS_LOADING);
+	}
+	assert_int_equal(n.h.state, LB_STATE_DRAINING); /* it is known to run requests */
 }
 
 static void a_node_that_says_it_drains_is_believed_until_it_passes(void **state)
@@ -1341,6 +1372,8 @@ int main(void)
 		cmocka_unit_test(a_node_adopted_as_down_stays_dead_and_warms_up_when_it_answers),
 		cmocka_unit_test(an_adopted_node_that_refuses_is_down_and_not_loading),
 		cmocka_unit_test(a_node_adopted_degraded_stays_so_until_samples_clear_it),
+		cmocka_unit_test(
+			a_node_adopted_degraded_is_not_cleared_on_the_way_to_being_so_again),
 		cmocka_unit_test(a_node_adopted_degraded_whose_metrics_are_gone_recovers_in_time),
 		cmocka_unit_test(the_first_probe_is_within_an_interval_and_spread_by_seed),
 		cmocka_unit_test(a_node_that_refuses_or_answers_503_since_first_seen_is_loading),
@@ -1368,6 +1401,7 @@ int main(void)
 		cmocka_unit_test(aborts_of_a_node_that_works_are_its_clients),
 		cmocka_unit_test(now_and_then_an_abort_is_no_drain),
 		cmocka_unit_test(a_node_that_answers_503_but_works_on_keeps_its_streams),
+		cmocka_unit_test(what_another_page_does_not_say_is_not_forgotten),
 		cmocka_unit_test(a_node_that_says_it_drains_is_believed_until_it_passes),
 		cmocka_unit_test(what_came_back_is_in_the_cause),
 		cmocka_unit_test(a_node_that_drained_by_itself_and_refuses_is_down),

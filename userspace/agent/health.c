@@ -192,7 +192,7 @@ static void forget(struct health *h, const struct health_settings *s, int64_t no
 	}
 	if (h->aborts_known && now_ms - h->aborts_ms >= s->forget_ms)
 		h->aborts_known = false;
-	if (h->sample_ms >= 0 && now_ms - h->sample_ms >= s->forget_ms)
+	if (h->running >= 0 && now_ms - h->running_ms >= s->forget_ms)
 		h->running = -1;
 }
 
@@ -284,6 +284,15 @@ static int dim_over(const struct health *h)
 		if (h->dims[dim].over)
 			return dim;
 	return -1;
+}
+
+/* No dimension is over, nor on its way there. */
+static bool is_calm(const struct health *h)
+{
+	for (int dim = 0; dim < HEALTH_DIM_N; dim++)
+		if (h->dims[dim].over || h->dims[dim].streak)
+			return false;
+	return true;
 }
 
 /* "kv cache 0.97 of 1, limit 0.95" */
@@ -752,12 +761,15 @@ bool health_sample(struct health *h, const struct health_settings *s,
 					   s->gpu_memory_low_ratio},
 			  now_ms);
 	judge_queue(h, s, sample, pool, weight, now_ms);
-	h->running = load_has(sample, LOAD_RUNNING) ? sample->running : -1;
+	if (load_has(sample, LOAD_RUNNING)) {
+		h->running = sample->running;
+		h->running_ms = now_ms;
+	}
 	note_progress(h, s, sample, now_ms);
 	judge_hung(&st);
 	note_aborts(&st, sample);
 	h->sample_ms = now_ms;
-	h->calm_samples = dim_over(h) >= 0 ? 0 : h->calm_samples + (h->calm_samples < UINT32_MAX);
+	h->calm_samples = is_calm(h) ? h->calm_samples + (h->calm_samples < UINT32_MAX) : 0;
 	settle(&st);
 	return step_end(&st, ret);
 }
@@ -890,6 +902,7 @@ void health_init(struct health *h, const struct health_settings *s,
 		.progress_ms = -1,
 		.frozen_ms = -1,
 		.running = -1,
+		.running_ms = -1,
 		.aborts_ms = -1,
 		.leaving_ms = -1,
 		.hold_until_ms = -1,

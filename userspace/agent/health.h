@@ -49,7 +49,8 @@ struct health_settings {
 	double latency_outlier_min_ms; /* 200 */
 	double aborts_high;	      /* aborted requests a second; 0: never. Leaves at half */
 	int64_t self_drain_ms;	      /* 30000 without aborts ends "draining by itself" */
-	int64_t forget_ms;	      /* 30000 without samples: what they said is forgotten */
+	int64_t forget_ms;	      /* 30000 without samples: what they said is forgotten; some
+					 times the interval of probes and scrapes */
 	/* damping */
 	uint32_t flap_changes;	  /* 6: more changes than this within the window; 0: never */
 	int64_t flap_window_ms;	  /* 300000 */
@@ -151,7 +152,8 @@ struct health {
 	int64_t progress_ms;	  /* when it was last seen to move */
 	int64_t frozen_ms;   /* running without progress since */
 	bool hung;
-	double running; /* of the last sample; < 0: it did not say */
+	double running;	    /* of the last sample that had it; < 0: not known */
+	int64_t running_ms; /* of that sample */
 
 	/* aborts */
 	double aborts; /* of the last sample that had it */
@@ -160,7 +162,7 @@ struct health {
 	uint32_t idle_aborts;	/* samples of late that were idle, and aborts had climbed */
 	int64_t leaving_ms;	/* last sign of draining by itself */
 	bool leaving_until_pass; /* it was an answer, and the next pass takes it back */
-	uint32_t calm_samples;	/* in a row, with no dimension over */
+	uint32_t calm_samples;	/* in a row, with no dimension over or on its way there */
 	uint32_t calm_needed;	/* so many end what was found degraded at the start */
 	struct health_dim_state dims[HEALTH_DIM_N];
 
@@ -197,7 +199,8 @@ bool health_probe(struct health *h, const struct health_settings *s,
 		  struct health_change *ret);
 
 /*
- * A scrape brought a sample. weight: the node's capacity, thousandths (its queue is compared per
+ * A scrape brought a sample. Of a node with several pages, each page's own: a value that is handed
+ * in twice counts twice. weight: the node's capacity, thousandths (its queue is compared per
  * full backend).
  */
 bool health_sample(struct health *h, const struct health_settings *s,
