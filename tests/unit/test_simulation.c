@@ -63,8 +63,9 @@ struct sim_spec {
 
 struct sim_result {
 	double p50_s, p99_s;
-	double alt_ratio; /* of flows that went to their second choice */
-	double share[2];  /* of flows: to server 0 and to server 1 */
+	double alt_ratio;  /* of flows that went to their second choice */
+	double share[2];   /* of flows: to server 0 and to server 1 */
+	uint32_t n_tables; /* built because some state changed */
 	uint64_t n;
 };
 
@@ -213,6 +214,7 @@ struct sim {
 	struct score_settings score_settings;
 	double *waits;
 	size_t n_waits, room_waits;
+	uint32_t n_tables;
 	uint64_t n_alt; /* flows not sent to the first choice of their slot */
 	uint64_t counters[LB_REASONS_MAX];
 };
@@ -291,6 +293,7 @@ static void judge_weights(struct ingress *in)
 	struct weight_verdict verdict;
 	const uint32_t n = sim.spec->n_servers;
 
+	sim.n_tables++;
 	for (uint32_t i = 0; i < n; i++)
 		in->members[i].state = in->health[i].state;
 	weight_judge(&sim.weight_settings, &in->memory, in->members, n, now_ms(), out, &verdict);
@@ -570,6 +573,7 @@ static void end(struct sim_result *ret)
 		.alt_ratio = (double)sim.n_alt / n_flows,
 		.share = {(double)sim.servers[0].n_flows / n_flows,
 			  (double)sim.servers[1].n_flows / n_flows},
+		.n_tables = sim.n_tables,
 		.n = n_flows,
 	};
 	free(sim.waits);
@@ -662,6 +666,8 @@ static void expect_order(const struct sim_spec *like)
 	assert_true(r[SIM_TWO].p99_s < r[SIM_HASH].p99_s / 20);
 	/* judging health beside it neither spoils it nor turns the pool over */
 	assert_true(r[SIM_TWO_HEALTH].p99_s < 1.3 * r[SIM_TWO].p99_s + 0.1);
+	assert_true(r[SIM_TWO_HEALTH].n_tables < 20);
+	assert_true(r[SIM_THRESHOLD].n_tables > 100); /* what that costs in moved slots */
 }
 
 static void two_choices_beat_the_others_with_scrapes_every_half_second(void **state)
