@@ -22,59 +22,60 @@
 /* From configuration; ratios are fractions of one. health_settings_default() fills DESIGN's. */
 struct health_settings {
 	/* probes */
-	int64_t interval_ms;	     /* 1000 */
-	double jitter_ratio;	     /* 0.1 */
-	int64_t timeout_ms;	     /* 5000; a probe without an answer counts as this long */
-	uint32_t rise;		     /* 2 passes */
-	uint32_t fall;		     /* 3 failures */
+	int64_t interval_ms;         /* 1000 */
+	double jitter_ratio;         /* 0.1 */
+	int64_t timeout_ms;          /* 5000; a probe without an answer counts as this long */
+	uint32_t rise;               /* 2 passes */
+	uint32_t fall;               /* 3 failures */
 	int64_t refused_interval_ms; /* 200: the next probe after "refused" */
-	uint32_t refused_fall;	     /* 2 refusals */
-	int64_t busy_ms;	     /* 30000: accepted but unanswered for so long is down if there
+	uint32_t refused_fall;       /* 2 refusals */
+	int64_t busy_ms;             /* 30000: accepted but unanswered for so long is down if there
 					is no progress counter to ask */
-	int64_t progress_ms;	     /* 10000: progress seen within this is "it works" */
+	int64_t progress_ms;         /* 10000: progress seen within this is "it works" */
 	/* judgement of what works */
-	int64_t hung_ms;	    /* 60000: running and no progress; 0: never */
-	int64_t warm_up_ms;	    /* 30000; 0: full weight at once */
-	double warm_up_start_ratio; /* 0.1 */
-	uint32_t warm_up_steps;	    /* 4, from the start to full weight */
-	uint32_t samples;	    /* 3 in a row, over or under */
-	double kv_high_ratio;	    /* 0.95: at or above */
-	double kv_low_ratio;	    /* 0.90: at or below */
-	double gpu_memory_high_ratio; /* 0.95: above */
-	double gpu_memory_low_ratio;  /* 0.92: at or below */
-	double queue_outlier;	      /* 4 times the pool's median; 0: never. Leaves at half */
-	double queue_outlier_min;     /* 8 waiting */
-	double latency_high_ms;	      /* smoothed time of a probe; 0: no fixed limit */
-	double latency_outlier;	      /* 5 times the pool's median; 0: never. Leaves at half */
+	int64_t hung_ms;               /* 60000: running and no progress; 0: never */
+	int64_t warm_up_ms;            /* 30000; 0: full weight at once */
+	double warm_up_start_ratio;    /* 0.1 */
+	uint32_t warm_up_steps;        /* 4, from the start to full weight */
+	uint32_t samples;              /* 3 in a row, over or under */
+	double kv_high_ratio;          /* 0.95: at or above */
+	double kv_low_ratio;           /* 0.90: at or below */
+	double gpu_memory_high_ratio;  /* 0.95: above */
+	double gpu_memory_low_ratio;   /* 0.92: at or below */
+	double queue_outlier;          /* 4 times the pool's median; 0: never. Leaves at half */
+	double queue_outlier_min;      /* 8 waiting */
+	double latency_high_ms;        /* smoothed time of a probe; 0: no fixed limit */
+	double latency_outlier;        /* 5 times the pool's median; 0: never. Leaves at half */
 	double latency_outlier_min_ms; /* 200 */
-	double aborts_high;	      /* aborted requests a second; 0: never. Leaves at half */
-	int64_t self_drain_ms;	      /* 30000 without aborts ends "draining by itself" */
-	int64_t forget_ms;	      /* 30000 without samples: what they said is forgotten; some
-					 times the interval of probes and scrapes */
+	double aborts_high;            /* aborted requests a second; 0: never. Leaves at half */
+	int64_t self_drain_ms;         /* 30000 without aborts ends "draining by itself" */
+	int64_t forget_ms;             /* 30000 without samples: what they said is forgotten; some
+					  times the interval of probes and scrapes */
 	/* damping */
-	uint32_t flap_changes;	  /* 6: more changes than this within the window; 0: never */
-	int64_t flap_window_ms;	  /* 300000 */
-	int64_t flap_hold_ms;	  /* 10000: first extra wait, doubling */
+	uint32_t flap_changes;    /* 6: more changes than this within the window; 0: never */
+	int64_t flap_window_ms;   /* 300000 */
+	int64_t flap_hold_ms;     /* 10000: first extra wait, doubling */
 	int64_t flap_hold_max_ms; /* 300000 */
 };
 
 enum health_result {
-	HEALTH_PASS = 1,	/* the answer the configuration expects */
-	HEALTH_REFUSED,		/* connection refused, or closed by the node before any answer */
-	HEALTH_UNREACHABLE,	/* connect timed out, no route, host unreachable */
-	HEALTH_ANSWER_TIMEOUT,	/* accepted the connection, did not answer in time */
-	HEALTH_STATUS_LOADING,	/* answered 503 or 400, or says in its body that it is loading */
-	HEALTH_STATUS_DRAINING, /* answered that it wants no new work: "draining by itself" (its live
-				   flows are kept, unlike after failures); ends with the next pass */
-	HEALTH_STATUS_BAD,	/* answered with another status that is not expected */
-	HEALTH_GARBAGE,		/* answered something that is no answer: not HTTP, TLS failed */
+	HEALTH_PASS = 1,        /* the answer the configuration expects */
+	HEALTH_REFUSED,         /* connection refused, or closed by the node before any answer */
+	HEALTH_UNREACHABLE,     /* connect timed out, no route, host unreachable */
+	HEALTH_ANSWER_TIMEOUT,  /* accepted the connection, did not answer in time */
+	HEALTH_STATUS_LOADING,  /* answered 503 or 400, or says in its body that it is loading */
+	HEALTH_STATUS_DRAINING, /* answered that it wants no new work: "draining by itself" (its
+				   live flows are kept, unlike after failures); ends with the next
+				   pass */
+	HEALTH_STATUS_BAD,      /* answered with another status that is not expected */
+	HEALTH_GARBAGE,         /* answered something that is no answer: not HTTP, TLS failed */
 	HEALTH_RESULT_N,
 };
 
 struct health_probe {
 	enum health_result result;
 	uint32_t http_status; /* 0: none */
-	double rtt_ms;	      /* of a probe that passed */
+	double rtt_ms;        /* of a probe that passed */
 	int64_t started_ms;
 	const char *detail; /* what came back, in words ("503 Loading model"), for the cause of a
 			       change; NULL or "": none. Read during the call only */
@@ -82,22 +83,22 @@ struct health_probe {
 
 enum health_origin {
 	HEALTH_ORIGIN_START = 1, /* of this agent, no earlier knowledge */
-	HEALTH_ORIGIN_ADOPTED,	 /* found in the pinned maps, in state `adopted` */
-	HEALTH_ORIGIN_ADDED,	 /* while the agent runs (reload, discovery): it warms up */
+	HEALTH_ORIGIN_ADOPTED,   /* found in the pinned maps, in state `adopted` */
+	HEALTH_ORIGIN_ADDED,     /* while the agent runs (reload, discovery): it warms up */
 };
 
 struct health_start {
 	uint64_t seed; /* of the jitter; any value that differs between nodes */
 	enum health_origin origin;
-	enum lb_state adopted;	/* HEALTH_ORIGIN_ADOPTED: lb_backend_info.state */
+	enum lb_state adopted;  /* HEALTH_ORIGIN_ADOPTED: lb_backend_info.state */
 	enum lb_state operator; /* LB_STATE_NONE, _DRAINING or _MAINTENANCE */
 };
 
 /* Of a whole pool, to see who is out of line. Counts only fresh values of nodes that work. */
 struct health_pool {
-	uint32_t n_queue;	  /* nodes behind queue_median; an outlier needs at least 2 */
-	double queue_median;	  /* requests waiting per full backend of weight */
-	uint32_t n_latency;	  /* nodes behind latency_median_ms */
+	uint32_t n_queue;         /* nodes behind queue_median; an outlier needs at least 2 */
+	double queue_median;      /* requests waiting per full backend of weight */
+	uint32_t n_latency;       /* nodes behind latency_median_ms */
 	double latency_median_ms; /* smoothed probe time */
 };
 
@@ -112,35 +113,35 @@ enum health_dim {
 };
 
 struct health_dim_state {
-	bool known;	 /* it was judged within forget_ms */
-	bool over;	 /* counts as degraded */
+	bool known;      /* it was judged within forget_ms */
+	bool over;       /* counts as degraded */
 	uint32_t streak; /* values in a row that say the opposite of `over` */
-	double value;	 /* as last judged */
-	double limit;	 /* that it was compared with */
+	double value;    /* as last judged */
+	double limit;    /* that it was compared with */
 	int64_t seen_ms;
 };
 
 /* One node. Start with health_init(); other modules only read it. A time of -1 is none. */
 struct health {
-	enum lb_state state;	/* what counts: the operator's order laid over `under` */
-	enum lb_state under;	/* what the node itself does */
-	enum lb_state operator; /* order in force: LB_STATE_NONE, _DRAINING, _MAINTENANCE */
-	enum lb_state adopted;	/* found at the start; LB_STATE_NONE once under is known */
-	int64_t start_ms;	/* of all */
-	int64_t since_ms;	/* of state */
-	int64_t judged_ms;	/* all up to then is dealt with */
+	enum lb_state state;          /* what counts: the operator's order laid over `under` */
+	enum lb_state under;          /* what the node itself does */
+	enum lb_state operator;       /* order in force: LB_STATE_NONE, _DRAINING, _MAINTENANCE */
+	enum lb_state adopted;        /* found at the start; LB_STATE_NONE once under is known */
+	int64_t start_ms;             /* of all */
+	int64_t since_ms;             /* of state */
+	int64_t judged_ms;            /* all up to then is dealt with */
 	char cause[HEALTH_CAUSE_MAX]; /* of the latest change of state or of under */
 
 	/* probes */
 	uint64_t rng;
 	int64_t next_probe_ms;
-	uint32_t passes;	/* in a row */
-	uint32_t failures;	/* in a row, those of a busy node not counted */
-	uint32_t refusals;	/* in a row */
-	int64_t unanswered_ms;	/* begin of the first of a row of answer timeouts */
-	bool seen;		/* it has worked as far as anybody knows */
-	bool cold;		/* it warms up before it is healthy */
-	bool busy;		/* last probe: accepted, not answered, and not counted for that */
+	uint32_t passes;       /* in a row */
+	uint32_t failures;     /* in a row, those of a busy node not counted */
+	uint32_t refusals;     /* in a row */
+	int64_t unanswered_ms; /* begin of the first of a row of answer timeouts */
+	bool seen;             /* it has worked as far as anybody knows */
+	bool cold;             /* it warms up before it is healthy */
+	bool busy;             /* last probe: accepted, not answered, and not counted for that */
 	struct score_ewma latency; /* milliseconds of a probe */
 
 	/* progress */
@@ -149,28 +150,28 @@ struct health {
 	double progress;   /* of the last sample that had it */
 	bool progress_known;
 	int64_t progress_seen_ms; /* of that sample */
-	int64_t progress_ms;	  /* when it was last seen to move */
-	int64_t frozen_ms;   /* running without progress since */
+	int64_t progress_ms;      /* when it was last seen to move */
+	int64_t frozen_ms;        /* running without progress since */
 	bool hung;
-	double running;	    /* of the last sample that had it; < 0: not known */
+	double running;     /* of the last sample that had it; < 0: not known */
 	int64_t running_ms; /* of that sample */
 
 	/* aborts */
 	double aborts; /* of the last sample that had it */
 	bool aborts_known;
-	int64_t aborts_ms;	/* of that sample */
-	uint32_t idle_aborts;	/* samples of late that were idle, and aborts had climbed */
-	int64_t leaving_ms;	/* last sign of draining by itself */
+	int64_t aborts_ms;       /* of that sample */
+	uint32_t idle_aborts;    /* samples of late that were idle, and aborts had climbed */
+	int64_t leaving_ms;      /* last sign of draining by itself */
 	bool leaving_until_pass; /* it was an answer, and the next pass takes it back */
-	uint32_t calm_samples;	/* in a row, with no dimension over or on its way there */
-	uint32_t calm_needed;	/* so many end what was found degraded at the start */
+	uint32_t calm_samples;   /* in a row, with no dimension over or on its way there */
+	uint32_t calm_needed;    /* so many end what was found degraded at the start */
 	struct health_dim_state dims[HEALTH_DIM_N];
 
 	/* damping */
 	int64_t flaps_ms[HEALTH_FLAPS_MAX]; /* ring of changes between in and out */
-	uint32_t n_flaps;		    /* changes so far */
-	uint32_t holds;			    /* held back so many times in a row */
-	int64_t hold_until_ms;		    /* no way back before */
+	uint32_t n_flaps;                   /* changes so far */
+	uint32_t holds;                     /* held back so many times in a row */
+	int64_t hold_until_ms;              /* no way back before */
 };
 
 /* A change of state (what counts) or of under alone (`from` == `to` then). */

@@ -18,7 +18,7 @@
 struct maglev_member {
 	uint64_t identity; /* maglev_identity() of what the node is everywhere; distinct */
 	uint32_t weight;   /* thousandths of a full backend; 0 takes no new flow */
-	uint16_t id;	   /* backend id, not 0 */
+	uint16_t id;       /* backend id, not 0 */
 };
 
 /*

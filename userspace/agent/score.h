@@ -28,7 +28,7 @@ static inline void load_set(struct load_sample *sample, enum load_field field, d
 struct score_settings {
 	int64_t stale_ms; /* an older sample is stale; > 0. DESIGN: max(3 scrapes, 2 s) */
 	double hot_ratio; /* of its slots running: hot. DESIGN: 0.9 */
-	uint32_t slots;	  /* requests the node runs at once; 0: as its page says, or learned */
+	uint32_t slots;   /* requests the node runs at once; 0: as its page says, or learned */
 };
 
 /* One node's load. Start with score_init(); fields are private to score.c but for reading. */
@@ -36,18 +36,18 @@ struct score_node {
 	int64_t sample_ms;     /* when the scrape behind the sample began; -1: never one */
 	int64_t scrape_ms;     /* begin of the scrape under way; -1: none */
 	uint32_t inc_at_begin; /* what this host had added when it began */
-	double queue;	       /* of the sample; 0 if it did not say */
-	double running;	       /* likewise */
+	double queue;          /* of the sample; 0 if it did not say */
+	double running;        /* likewise */
 	double given_slots;    /* that the sample told; 0: it did not */
 	double learned_slots;  /* the most it ran while some waited; 0: not learned yet */
 	double progress;       /* of the sample, to see a restart; < 0: none */
-	bool counted;	       /* the sample had queue or running */
+	bool counted;          /* the sample had queue or running */
 };
 
 enum score_source {
 	SCORE_FRESH = 1, /* its own sample */
-	SCORE_MEDIAN,	 /* its sample is stale or none: the pool's median */
-	SCORE_IGNORED,	 /* the whole pool's are: choose by hash (LB_LOAD_F_IGNORE) */
+	SCORE_MEDIAN,    /* its sample is stale or none: the pool's median */
+	SCORE_IGNORED,   /* the whole pool's are: choose by hash (LB_LOAD_F_IGNORE) */
 };
 
 struct score {

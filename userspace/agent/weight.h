@@ -19,47 +19,47 @@ struct weight_settings {
 	double standby_below_ratio; /* 0.5: the next tier joins when the healthy capacity of those
 				       above is under this share of their whole */
 	double standby_above_ratio; /* 0.7: and leaves when it is over this */
-	double max_out_ratio;	    /* 0.5: degradation may take out this share of the capacity of
+	double max_out_ratio;       /* 0.5: degradation may take out this share of the capacity of
 				       the members that work */
-	double change_ratio;	    /* so much of the capacity may change a minute by degradation;
+	double change_ratio;        /* so much of the capacity may change a minute by degradation;
 				       0: no limit */
 };
 
 struct weight_member {
-	uint64_t identity;	   /* as for maglev_build(); orders members of equal rank */
-	enum lb_state state;	   /* what counts: health.state */
-	bool by_itself;		   /* draining by itself, not ordered: counts as degraded for the
+	uint64_t identity;         /* as for maglev_build(); orders members of equal rank */
+	enum lb_state state;       /* what counts: health.state */
+	bool by_itself;            /* draining by itself, not ordered: counts as degraded for the
 				      panic limit, though it takes no new flow unless in panic */
-	uint32_t capacity;	   /* configured or set by the operator; 0: takes no new flow */
-	uint32_t warm_permille;	   /* health_warm_permille() */
+	uint32_t capacity;         /* configured or set by the operator; 0: takes no new flow */
+	uint32_t warm_permille;    /* health_warm_permille() */
 	uint32_t degraded_percent; /* of its weight that it keeps while degraded; 0 … 100 */
-	uint32_t adopted;	   /* effective weight found at the start; counts while unknown */
-	uint32_t tier;		   /* 0: in use; more: standby; < WEIGHT_TIERS_MAX */
-	uint32_t current;	   /* effective weight in force: the last output for this member */
-	bool was_degraded;	   /* the last output's held_by_degradation */
+	uint32_t adopted;          /* effective weight found at the start; counts while unknown */
+	uint32_t tier;             /* 0: in use; more: standby; < WEIGHT_TIERS_MAX */
+	uint32_t current;          /* effective weight in force: the last output for this member */
+	bool was_degraded;         /* the last output's held_by_degradation */
 };
 
 /* Of one pool, kept between calls. Start from {0}. */
 struct weight_memory {
 	bool started;
 	bool panic;
-	uint32_t tiers;	      /* tiers in use: 0 … tiers - 1 */
+	uint32_t tiers;       /* tiers in use: 0 … tiers - 1 */
 	double allowance;     /* thousandths that may still change now */
 	int64_t allowance_ms; /* as of then */
 };
 
 struct weight_output {
-	uint32_t weight;	  /* effective, thousandths */
+	uint32_t weight;          /* effective, thousandths */
 	bool held_by_degradation; /* weight is what degradation left, not what it could be */
-	bool limited;		  /* weight is on its way: the limit of change holds it back */
+	bool limited;             /* weight is on its way: the limit of change holds it back */
 };
 
 struct weight_verdict {
-	bool panic;	   /* too much is degraded: degraded members stay in */
-	bool standby;	   /* a tier over 0 is in use */
-	bool empty;	   /* no weight anywhere: slots point to "this host" */
-	bool limited;	   /* some change waits for the limit */
-	uint32_t tiers;	   /* in use */
+	bool panic;        /* too much is degraded: degraded members stay in */
+	bool standby;      /* a tier over 0 is in use */
+	bool empty;        /* no weight anywhere: slots point to "this host" */
+	bool limited;      /* some change waits for the limit */
+	uint32_t tiers;    /* in use */
 	uint64_t capacity; /* thousandths: configured, of all tiers in use */
 	uint64_t healthy;  /* thousandths: of those, what works and is not degraded */
 	int64_t next_ms;   /* when to judge again if nothing else happens; INT64_MAX: never */
