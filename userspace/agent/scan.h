@@ -4,11 +4,16 @@
  *
  * A pass goes: raise the epoch; let every packet that still has the old one finish (grace.h); read
  * "half_open", then "flows", and mark the slots that entries keep up; compare-and-swap `exc` from
- * an old epoch to 0 in slots without a mark. In this order, because a flow moves from half_open to
- * flows and storing it there stores the new epoch as well: whatever the pass did not see carries
- * it.
+ * an old epoch to 0 in slots without a mark. Nothing is missed:
+ *   - whoever adds an entry, or moves one from half_open to flows, stores the epoch in the slot
+ *     first, so what is added after the grace period carries the new epoch and is left alone;
+ *   - what was added before is in one of the maps when the pass reads them, for a flow that moves
+ *     is in flows before it leaves half_open, and half_open is read first.
+ * Between passes half_open is swept alone, because its entries live for seconds only.
  *
  * Everything is done in bounded steps on the caller's thread.
+ *
+ * Needs BPF_MAP_LOOKUP_BATCH and BPF_MAP_LOOKUP_AND_DELETE_ELEM of hash maps (Linux 5.14).
  */
 #ifndef SLUICE_AGENT_SCAN_H
 #define SLUICE_AGENT_SCAN_H
@@ -19,9 +24,10 @@
 #include "userspace/agent/tables.h"
 
 #define SCAN_INTERVAL_MS 10000 /* from the end of a pass to the start of the next */
+#define SCAN_SWEEP_MS    2000  /* from one look at half_open to the next */
 #define SCAN_CLOSING_MS  60000 /* an entry lives so long after a FIN */
 #define SCAN_CLOSED_MS   10000 /* … after a RST */
-#define SCAN_BUDGET      4096  /* entries or slots of one step: about a millisecond */
+#define SCAN_BUDGET      2048  /* entries of one step: a millisecond, or 3 if all of them must go */
 
 struct scan;
 
@@ -32,6 +38,7 @@ struct scan_stats {
 	uint32_t flows;     /* entries left in "flows" by the last complete pass */
 	uint32_t half_open; /* entries seen in "half_open" by it */
 	uint32_t slots_exc; /* slots with exceptions after it */
+	uint32_t repaired;  /* counts of live flows that were put right by it */
 	uint64_t expired;   /* from here on: totals since scan_new() */
 	uint64_t closed;    /* FIN or RST, and their time over */
 	uint64_t voided;    /* backend died or was replaced, or the VIP is gone */
