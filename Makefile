@@ -3,6 +3,7 @@
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
+.SECONDARY:
 .SUFFIXES:
 .PHONY: all help deps demo test check check-root bench fuzz verify-stats install clean
 
@@ -12,6 +13,7 @@ CLANG  ?= clang
 PREFIX ?= /usr/local
 ARCH   := $(shell gcc -print-multiarch 2>/dev/null)
 FUZZ_S ?= 60
+JOBS   ?= $(shell nproc)
 
 ifeq ($(V),1)
 Q :=
@@ -40,6 +42,7 @@ SAN_OBJS   := $(LIB_SRC:%.c=$(B)/san/%.o)
 TOOL_NAMES := $(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c))))
 TOOLS      := $(TOOL_NAMES:%=$(B)/%)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+ROOT_TESTS := $(patsubst tests/kernel/%.c,$(B)/tests/kernel/%,$(wildcard tests/kernel/test_*.c))
 PACKET     := $(if $(wildcard tests/packet/*.c),$(B)/tests/packet_cases)
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 AGENT      := $(if $(wildcard userspace/agent/main.c),$(B)/sluiced)
@@ -105,6 +108,11 @@ $(B)/tests/test_%: tests/unit/test_%.c $(B)/san/libsluice.a
 	$(say) TEST $@
 	$(Q)$(CC) $(ALLC) $(SAN) $< $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
 
+$(B)/tests/kernel/test_%: tests/kernel/test_%.c $(B)/san/libsluice.a
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(ALLC) $(SAN) $< $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
+
 $(B)/tests/packet_cases: $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/packet/*.c)) $(B)/san/libsluice.a
 	@mkdir -p $(@D)
 	$(say) TEST $@
@@ -127,15 +135,15 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
 check: all $(UNIT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases
 	@tests/run check
 
-check-root: all $(UNIT_TESTS) $(PACKET) ## tests that need root: packet cases in the kernel, namespaces
+check-root: all $(ROOT_TESTS) $(PACKET) ## tests that need root: packet cases in the kernel, namespaces
 	@tests/run root
 
 test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
-	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(PACKET)
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET)
 	@tests/run all
 
 demo: deps ## the main job on real connections, in namespaces of its own (root, under 90 s)
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/demo/demo
 
 bench: all ## nanoseconds a packet, table build time; writes build/bench/
