@@ -47,8 +47,8 @@ static __always_inline int restore(struct xdp_md *ctx, const struct bench_frame 
 	*(__u32 *)(data + 8) = f->macs2;
 	*(__u16 *)(data + 12) = f->ethertype;
 #pragma unroll
-	for (int i = 0; i < 12; i++)
-		*(__u32 *)(data + 14 + 4 * i) = f->w[i];
+	for (int i = 0; i < 6; i++)
+		*(__u64 *)(data + 14 + 8 * i) = f->w[i];
 	return 0;
 }
 

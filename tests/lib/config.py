@@ -24,13 +24,13 @@ def nodes(testbed: Testbed, weights: dict[str, int] | None = None, family: int =
     ]
 
 
-def vips(testbed: Testbed, pool: str, port: int = PORT) -> list[dict]:
-    """Both families of every VIP of the testbed, all leading to one pool: vip4-1, vip6-1, ..."""
-    plan = testbed.plan
-    pairs = [*enumerate(plan.vips4, 1), *enumerate(plan.vips6, 1)]
+def vips(testbed: Testbed, pool: str, port: int = PORT, families=(4, 6)) -> list[dict]:
+    """Every VIP of the testbed in these families, all leading to one pool: vip4-1, vip6-1, ..."""
+    addresses = {4: testbed.plan.vips4, 6: testbed.plan.vips6}
     return [
-        {"name": f"vip{6 if ':' in a else 4}-{i}", "address": a, "port": port, "pool": pool}
-        for i, a in pairs
+        {"name": f"vip{family}-{i}", "address": address, "port": port, "pool": pool}
+        for family in families
+        for i, address in enumerate(addresses[family], 1)
     ]
 
 
@@ -44,7 +44,8 @@ def one_pool(
 ) -> dict:
     """
     The configuration as a dict, to be changed at will before it goes to Agent(). pool: keys of the
-    pool (mode, policy, check, thresholds, ...); top: keys of the file.
+    pool (mode, policy, check, thresholds, ...); top: keys of the file. family: of the nodes'
+    addresses; mode nat does not cross families, so it gets the VIPs of that one alone.
     """
     settings = {
         "name": "pool",
@@ -56,4 +57,5 @@ def one_pool(
         "nodes": nodes(testbed, weights, family),
     }
     settings.update(pool or {})
-    return {"pools": [settings], "vips": vips(testbed, settings["name"], port), **top}
+    families = (family,) if settings["mode"] == "nat" else (4, 6)
+    return {"pools": [settings], "vips": vips(testbed, settings["name"], port, families), **top}

@@ -187,7 +187,7 @@ class Runner:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", metavar="REGEX", help="tests whose sentence or name matches")
+    parser.add_argument("--only", metavar="REGEX", help="tests whose sentence or FILE:NAME matches")
     parser.add_argument("--keep", action="store_true",
                         help="stop at the first failure and leave its testbed up")
     parser.add_argument("--logs", metavar="DIR", help="where logs go")
@@ -208,7 +208,7 @@ def main(argv: list[str]) -> int:
         (os.path.realpath(path), name, fn)
         for path in args.files or test_files()
         for name, fn in load_cases(path)
-        if wanted.search(fn.case.sentence) or wanted.search(name)
+        if wanted.search(fn.case.sentence) or wanted.search(f"{os.path.basename(path)}:{name}")
     ]
     if args.list:
         for path, name, fn in cases:

@@ -5,10 +5,8 @@ import os
 import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 
 from sluice_testbed import system
@@ -17,6 +15,7 @@ from sluice_testbed import TestbedError
 from tests.lib import ROOT
 from tests.lib.capture import Capture
 from tests.lib.case import between, case, equal
+from tests.lib.transfer import transfer
 from tests.lib.wait import wait_until
 
 COMMAND = os.path.join(ROOT, "tools", "testbed", "testbed")
@@ -156,46 +155,18 @@ def access_mtu(t):
 # Frames that leave a host by XDP
 
 
-def transfer(tb, address: str, duration_s: float) -> float:
-    """Send to a sink on node1 for so long; Gbit/s. Every byte must have arrived."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = tb["node1"].call(socket.create_server, (address, 5001), family=family)
-    received = []
-
-    def sink() -> None:
-        with listener, listener.accept()[0] as s:
-            buffer = bytearray(1 << 18)
-            total = 0
-            while n := s.recv_into(buffer):
-                total += n
-            received.append(total)
-
-    thread = threading.Thread(target=sink, daemon=True)
-    thread.start()
-    sender = tb.client.call(socket.create_connection, (address, 5001), 5)
-    block, sent = bytes(1 << 18), 0
-    began = time.monotonic()
-    with sender:
-        while time.monotonic() < began + duration_s:
-            sender.sendall(block)
-            sent += len(block)
-    thread.join(5)
-    equal(received, [sent], f"bytes that arrived for {address}")
-    return sent * 8 / (time.monotonic() - began) / 1e9
-
-
 def relayed_traffic_is_intact(tb) -> None:
     node = tb["node1"]
     for address in (tb.vip4, tb.vip6):
         with Capture(node, f"tcp and dst {address}") as capture:
-            transfer(tb, address, 0.05)
+            transfer(tb.client, node, address, 0.05)
         frames = capture.stop()
         assert len(frames) > 100, f"{len(frames)} frames captured"
         for frame in frames:
             equal(frame.ip.bad_sums, [], f"wrong checksums in {frame}")
             equal(frame.dst, node.mac, "destination address")
     for address in (tb.vip4, tb.vip6):
-        rate = transfer(tb, address, 1.0)
+        rate = transfer(tb.client, node, address, 1.0)
         print(f"{address}: {rate:.2f} Gbit/s")
         between(rate, 0.3, 1000, f"Gbit/s to {address}")
     for line in node.run(["nstat", "-az"]).stdout.splitlines():

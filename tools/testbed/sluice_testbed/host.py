@@ -136,7 +136,7 @@ class Host:
         name = name or os.path.basename(str(argv[0]))
         log = self.testbed.log_path(f"{self.name}-{name}")
         kwargs.setdefault("stdin", subprocess.DEVNULL)
-        with signals.hold(), open(log, "ab") as out:
+        with signals.hold(), open(log, "wb") as out:
             kwargs.setdefault("stdout", out)
             kwargs.setdefault("stderr", out)
             popen = self.call(subprocess.Popen, [str(word) for word in argv], process_group=0,

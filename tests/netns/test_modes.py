@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Every forwarding mode over every layout: real connections of both families, all answered."""
+from tests.lib import config, loadgen, mock
+from tests.lib.agent import Agent
+from tests.lib.capture import Capture
+from tests.lib.case import between, case, equal
+from tests.lib.transfer import transfer
+from tests.lib.wait import wait_until
+
+CONNECTIONS = 400
+BULK_PORT = 5001
+
+
+def all_healthy(agent: Agent) -> bool:
+    nodes = agent.ctl("backends")["backends"]
+    return bool(nodes) and all(node["state"] == "healthy" for node in nodes)
+
+
+def serve(t, layout: str, mode: str, family=4, xdp="native", nodes=4, vip_port=mock.PORT):
+    """A testbed with agent and nodes, all healthy. family: of the nodes' addresses."""
+    t.need("sluiced", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o", "xdpattach")
+    tb = t.testbed(layout=layout, nodes=nodes)
+    mock.start_all(tb)
+    if mode in ("ipip", "gue"):
+        for node in tb.nodes:
+            node.attach_decap()
+    interfaces = [{"name": leg.dev, "mode": xdp} for leg in tb.ingress.plan.legs]
+    pool = {"mode": mode, "policy": "hash", "port": vip_port}
+    pool["check"] = {**config.QUICK_CHECK, "port": mock.PORT}
+    pool["load"] = {**config.QUICK_LOAD, "port": mock.PORT}
+    settings = config.one_pool(tb, family=family, port=vip_port, pool=pool, interfaces=interfaces)
+    agent = Agent(tb.ingress, settings).start()
+    wait_until(lambda: all_healthy(agent), 10, "all nodes are healthy")
+    return tb, agent
+
+
+def all_answered(tb, vips: list[str]) -> None:
+    for vip in vips:
+        report = loadgen.run(tb.client, "spread", loadgen.url(vip), count=CONNECTIONS,
+                             connect_timeout=2, duration=10)
+        outcome = {k: report[k] for k in ("completed", "failed", "broken", "causes")}
+        wanted = {"completed": CONNECTIONS, "failed": 0, "broken": 0, "causes": {}}
+        equal(outcome, wanted, f"connections to {vip}")
+        equal(sorted(report["by_backend"]), sorted(n.name for n in tb.nodes), f"nodes of {vip}")
+
+
+def carries(t, layout: str, mode: str, **kwargs) -> None:
+    tb, _ = serve(t, layout, mode, **kwargs)
+    all_answered(tb, [tb.vip4, tb.vip6])
+
+
+@case("l2dsr on one segment carries IPv4 and IPv6")
+def flat_l2dsr(t):
+    carries(t, "flat", "l2dsr")
+
+
+@case("ipip on one segment carries IPv4 and IPv6 inside IPv4")
+def flat_ipip(t):
+    carries(t, "flat", "ipip")
+
+
+@case("ipip on one segment carries IPv4 and IPv6 inside IPv6")
+def flat_ipip6(t):
+    carries(t, "flat", "ipip", family=6)
+
+
+@case("gue on one segment carries IPv4 and IPv6 inside IPv4")
+def flat_gue(t):
+    carries(t, "flat", "gue")
+
+
+@case("gue on one segment carries IPv4 and IPv6 inside IPv6")
+def flat_gue6(t):
+    carries(t, "flat", "gue", family=6)
+
+
+@case("ipip reaches nodes behind a router")
+def routed_ipip(t):
+    carries(t, "routed", "ipip")
+
+
+@case("ipip reaches nodes behind a router inside IPv6")
+def routed_ipip6(t):
+    carries(t, "routed", "ipip", family=6)
+
+
+@case("gue reaches nodes behind a router")
+def routed_gue(t):
+    carries(t, "routed", "gue")
+
+
+@case("l2dsr leaves by another interface")
+def split_l2dsr(t):
+    carries(t, "split", "l2dsr")
+
+
+@case("ipip leaves by another interface")
+def split_ipip(t):
+    carries(t, "split", "ipip")
+
+
+@case("gue leaves by another interface, inside IPv6")
+def split_gue6(t):
+    carries(t, "split", "gue", family=6)
+
+
+@case("generic XDP carries ipip as native does")
+def generic_ipip(t):
+    carries(t, "flat", "ipip", xdp="generic")
+
+
+def bulk(t, mode: str, xdp: str) -> None:
+    """Full-sized packets to the VIP arrive without the outer header, intact and fast."""
+    tb, agent = serve(t, "flat", mode, nodes=1, xdp=xdp, vip_port=BULK_PORT)
+    node = tb["node1"]
+    for vip in (tb.vip4, tb.vip6):
+        with Capture(node, f"tcp and dst {vip}") as capture:
+            transfer(tb.client, node, vip, 0.05, BULK_PORT)
+        frames = capture.stop()
+        assert len(frames) > 100, f"{len(frames)} frames captured"
+        for frame in frames:
+            equal(frame.ip.bad_sums, [], f"wrong checksums in {frame}")
+        rate = transfer(tb.client, node, vip, 1.0, BULK_PORT)
+        print(f"{mode}, {xdp}, {vip}: {rate:.2f} Gbit/s")
+        between(rate, 0.2, 1000, f"Gbit/s to {vip}")
+
+
+@case("a bulk transfer through ipip arrives whole and fast, by native XDP")
+def bulk_ipip(t):
+    bulk(t, "ipip", "native")
+
+
+@case("a bulk transfer through gue arrives whole and fast, by native XDP")
+def bulk_gue(t):
+    bulk(t, "gue", "native")
+
+
+@case("a bulk transfer through l2dsr arrives whole and fast, by native XDP")
+def bulk_l2dsr(t):
+    bulk(t, "l2dsr", "native")
+
+
+@case("a bulk transfer through ipip arrives whole, by generic XDP")
+def bulk_generic(t):
+    bulk(t, "ipip", "generic")
+
+
+@case("an agent that is killed forwards on, and finds its tables again")
+def killed_agent(t):
+    tb, agent = serve(t, "flat", "ipip")
+    agent.kill()
+    all_answered(tb, [tb.vip4, tb.vip6])
+    agent.start()
+    all_answered(tb, [tb.vip4, tb.vip6])
