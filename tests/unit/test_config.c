@@ -632,15 +632,44 @@ static void words_are_taken_as_written(void **state)
 	expect_error("interfaces: [eth0]\nlimits: {flows: 99999999999999999999}\n", "found '9999");
 }
 
-/* The library's own way to get at such a text leaks (LeakSanitizer sees it at the end). */
-static void many_escapes_in_quotes_are_read_whole(void **state)
+static void quoted_texts_are_read_right_or_not_at_all(void **state)
 {
-	char *text = repeat("interfaces: [eth0]\nsocket_group: '", "''", 60, "'\n");
+	static const struct {
+		const char *yaml;
+		const char *text; /* NULL: refused */
+	} cases[] = {
+		{"'it''s'", "it's"},      {"'a''b''c'", "a'b'c"},
+		{"'''a'''", "'a'"},       {"''''", "'"},
+		{"\"a''''b\"", "a''''b"}, {"\"\\\"\\\"\\x41\\u00e4\"", "\"\"Aä"},
+		{"'a''''b'", NULL}, /* the library reads a''' */
+		{"''''''", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *text = repeat("interfaces: [eth0]\nsocket_group: ", cases[i].yaml, 1, "\n");
+
+		if (cases[i].text) {
+			struct config *cfg = load_good(text);
+
+			assert_string_equal(cfg->socket_group, cases[i].text);
+			config_free(&cfg);
+		} else {
+			expect_error(text, "test.yaml:2:15: two escaped single quotes in a row");
+		}
+		free(text);
+	}
+}
+
+static void texts_of_many_pieces_are_read_whole(void **state)
+{
+	char *text = repeat("interfaces: [eth0]\nsocket_group: '", "x''", 300, "'\n");
 	struct config *cfg = load_good(text);
 
 	(void)state;
-	assert_int_equal(strlen(cfg->socket_group), 60);
-	assert_int_equal(strspn(cfg->socket_group, "'"), 60);
+	assert_int_equal(strlen(cfg->socket_group), 600);
+	for (size_t i = 0; i < 600; i++)
+		assert_int_equal(cfg->socket_group[i], i % 2 ? '\'' : 'x');
 	config_free(&cfg);
 	free(text);
 }
@@ -1008,7 +1037,8 @@ int main(void)
 		cmocka_unit_test(expressions_may_be_taken_away_and_scraping_turned_off),
 		cmocka_unit_test(scalars_mean_what_their_key_says),
 		cmocka_unit_test(words_are_taken_as_written),
-		cmocka_unit_test(many_escapes_in_quotes_are_read_whole),
+		cmocka_unit_test(quoted_texts_are_read_right_or_not_at_all),
+		cmocka_unit_test(texts_of_many_pieces_are_read_whole),
 		cmocka_unit_test(text_that_is_no_text_is_refused),
 		cmocka_unit_test(a_byte_order_mark_and_windows_lines_are_fine),
 		cmocka_unit_test(hostile_sizes_and_nestings_end_soon_with_an_error),
