@@ -15,6 +15,8 @@ ARCH   := $(shell gcc -print-multiarch 2>/dev/null)
 FUZZ_S ?= 60
 JOBS   ?= $(shell nproc)
 
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(B)/pycache
+
 ifeq ($(V),1)
 Q :=
 say = @:

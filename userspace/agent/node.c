@@ -11,6 +11,19 @@
 #include "userspace/lib/log.h"
 
 #define IDLE_BEFORE_DRAINED_MS 1000
+#define FORGET_MIN_MS	       30000
+#define FORGET_INTERVALS       5
+
+/* What a node said is forgotten when it could have said something new several times over. */
+static int64_t forget_ms(const struct config_node *cfg)
+{
+	int64_t interval_ms = cfg->check->interval_ms;
+
+	if (cfg->load->n_pages && cfg->load->interval_ms > interval_ms)
+		interval_ms = cfg->load->interval_ms;
+	interval_ms *= FORGET_INTERVALS;
+	return interval_ms > FORGET_MIN_MS ? interval_ms : FORGET_MIN_MS;
+}
 
 static void settings_of(const struct config_node *cfg, struct health_settings *ret)
 {
@@ -41,6 +54,7 @@ static void settings_of(const struct config_node *cfg, struct health_settings *r
 	ret->latency_outlier = th->latency_outlier;
 	ret->latency_outlier_min_ms = (double)th->latency_outlier_min_ms;
 	ret->aborts_high = th->aborts_high;
+	ret->forget_ms = forget_ms(cfg);
 	ret->flap_changes = th->flap_changes;
 	ret->flap_window_ms = th->flap_window_ms;
 	ret->flap_hold_ms = th->flap_hold_ms;
@@ -276,16 +290,25 @@ static void merge_pages(struct node *node, int64_t now_ms)
 	node->sample_ms = now_ms;
 }
 
+/*
+ * A sample that does not count (no such numbers in it, or already stale) leaves the base alone:
+ * what stands in for it depends on the whole pool, and pool_publish_scores() knows that.
+ */
 static void publish_own_score(struct node *node, int64_t now_ms)
 {
 	struct score_member self = {
 		.node = &node->score, .settings = &node->score_settings, .weight = 1000};
 	uint32_t subtract = 0;
+	struct score own;
 	double scratch;
 
 	score_scrape_end(&node->score, &node->score_settings, &node->sample, &subtract);
-	score_pool(&self, 1, now_ms, &scratch, &node->published);
-	publish_load_scraped(node->agent->publish, node->id, node->published.base, subtract);
+	score_pool(&self, 1, now_ms, &scratch, &own);
+	if (own.source == SCORE_FRESH)
+		node->published = own;
+	if (own.source == SCORE_FRESH || subtract)
+		publish_load_scraped(node->agent->publish, node->id, node->published.base,
+				     subtract);
 	node->pool->samples_new = true;
 }
 
@@ -341,12 +364,13 @@ static void on_scrape(struct probe *p, void *userdata, const struct probe_result
 {
 	struct node_page *page = userdata;
 	struct node *node = page->node;
+	enum metrics_end end = res->framed ? METRICS_END_FRAMED : METRICS_END_CLOSED;
 	struct health_change change;
 	const char *cause = res->cause;
 
 	(void)p;
 	if (res->outcome == PROBE_PASS &&
-	    metrics_reader_end(page->reader, METRICS_END_FRAMED, &page->sample) == 0) {
+	    metrics_reader_end(page->reader, end, &page->sample) == 0) {
 		if (page->failing)
 			log_info("node %s/%s: load from %s again", node->pool->name, node->name,
 				 page->cfg->path);
@@ -358,7 +382,7 @@ static void on_scrape(struct probe *p, void *userdata, const struct probe_result
 		merge_pages(node, res->now_ms);
 		if (page->own)
 			publish_own_score(node, res->now_ms);
-		if (health_sample(&node->health, &node->health_settings, &node->sample,
+		if (health_sample(&node->health, &node->health_settings, &page->sample,
 				  pool_figures(node->pool, res->now_ms), node->weight * 1000,
 				  res->now_ms, &change))
 			agent_node_changed(node, &change);
