@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/raw_server.h"
-#include "userspace/agent/probe.h"
+#include "userspace/agent/probe_internal.h"
 #include "userspace/lib/cleanup.h"
 
 #define RESULTS_MAX 4096
@@ -330,6 +330,7 @@ struct once_case {
 	enum probe_body body;   /* 0: KEEP */
 	uint16_t expect_status; /* 0: 2xx */
 	enum probe_outcome want;
+	enum probe_outcome want_curl; /* 0: the same */
 	uint16_t want_status;
 	const char *want_body;  /* NULL: not looked at */
 	const char *want_cause; /* part of it */
@@ -450,11 +451,12 @@ static const struct once_case once_cases[] = {
 		.want = PROBE_BAD_RESPONSE,
 	},
 	{
-		.name = "two lengths that differ are no crash",
+		.name = "two lengths that differ",
 		.script =
 			SCRIPT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
 			       AFTER_WAIT),
-		.want = PROBE_PASS,
+		.want = PROBE_BAD_RESPONSE,
+		.want_curl = PROBE_PASS,
 		.want_status = 200,
 	},
 	{
@@ -638,19 +640,38 @@ static const struct once_case once_cases[] = {
 	},
 };
 
-static void answer_is_judged(void **state)
+static void check_once(const struct once_case *c, const struct seen *s, bool curl)
+{
+	enum probe_outcome want = curl && c->want_curl ? c->want_curl : c->want;
+	const char *way = curl ? "libcurl" : "socket";
+
+	if (s->outcome != want)
+		fail_msg("%s: %s: %s (%s), not %s", way, c->name, probe_outcome_name(s->outcome),
+			 s->cause, probe_outcome_name(want));
+	if (c->want_status && s->status != c->want_status)
+		fail_msg("%s: %s: status %u, not %u", way, c->name, s->status, c->want_status);
+	if (c->want_body && strcmp(s->body, c->want_body) != 0)
+		fail_msg("%s: %s: body \"%s\"", way, c->name, s->body);
+	if (c->want_cause && !(c->want_cause[0] ? !!strstr(s->cause, c->want_cause) : !s->cause[0]))
+		fail_msg("%s: %s: cause \"%s\"", way, c->name, s->cause);
+	if (s->outcome == PROBE_PASS && s->framed == c->unframed)
+		fail_msg("%s: %s: framed %d", way, c->name, s->framed);
+	if (s->outcome != PROBE_PASS && !s->cause[0])
+		fail_msg("%s: %s: no cause", way, c->name);
+}
+
+static void judge_answers(bool curl)
 {
 	const struct once_case *c;
 
-	(void)state;
 	for (c = once_cases; c < once_cases + ARRAY_SIZE(once_cases); c++) {
 		struct probe_spec spec;
 		struct bed *bed;
-		struct seen *s;
 		void *own;
 
 		set_up(&own);
 		bed = own;
+		bed->engine->curl_only = curl;
 		serve(bed, c->serve ?: serve_script, c->script);
 		spec = spec_of(bed);
 		spec.interval_ms = 10000;
@@ -661,23 +682,21 @@ static void answer_is_judged(void **state)
 		}
 		probe_it(bed, &spec);
 		run_until(bed, 1);
-		s = &bed->seen[0];
-		if (s->outcome != c->want)
-			fail_msg("%s: %s (%s), not %s", c->name, probe_outcome_name(s->outcome),
-				 s->cause, probe_outcome_name(c->want));
-		if (c->want_status && s->status != c->want_status)
-			fail_msg("%s: status %u, not %u", c->name, s->status, c->want_status);
-		if (c->want_body && strcmp(s->body, c->want_body) != 0)
-			fail_msg("%s: body \"%s\"", c->name, s->body);
-		if (c->want_cause &&
-		    !(c->want_cause[0] ? !!strstr(s->cause, c->want_cause) : !s->cause[0]))
-			fail_msg("%s: cause \"%s\"", c->name, s->cause);
-		if (s->outcome == PROBE_PASS && s->framed == c->unframed)
-			fail_msg("%s: framed %d", c->name, s->framed);
-		if (s->outcome != PROBE_PASS && !s->cause[0])
-			fail_msg("%s: no cause", c->name);
+		check_once(c, &bed->seen[0], curl);
 		tear_down(&own);
 	}
+}
+
+static void answer_is_judged(void **state)
+{
+	(void)state;
+	judge_answers(false);
+}
+
+static void answer_is_judged_by_libcurl(void **state)
+{
+	(void)state;
+	judge_answers(true);
 }
 
 /* --- connections that fail -------------------------------------------------------------------- */
@@ -1409,8 +1428,8 @@ static void token_stays_with_its_probe(void **state)
 	spec.http.bearer_file = NULL;
 	probe_it(bed, &spec);
 	run_until(bed, 2);
-	assert_int_equal(atomic_load(&bed->server.n_conns), 1);
-	assert_null(strstr(bed->server.conns[0]->request, "secret"));
+	assert_null(strstr(bed->server.conns[atomic_load(&bed->server.n_conns) - 1]->request,
+			   "secret"));
 	unlink(path);
 	rmdir(dir);
 }
@@ -2063,61 +2082,75 @@ static void spec_of_a_node(void **state)
 	assert_int_equal(spec.body, PROBE_BODY_STREAM);
 }
 
+static int set_up_curl(void **state)
+{
+	set_up(state);
+	((struct bed *)*state)->engine->curl_only = true;
+	return 0;
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+/* What must hold over libcurl as well. */
+#define TEST_BOTH(f)                                                                               \
+	TEST(f),                                                                                   \
+	{                                                                                          \
+#f ": libcurl", f, set_up_curl, tear_down, NULL                                    \
+	}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answer_is_judged),
-		TEST(refused_http),
+		cmocka_unit_test(answer_is_judged_by_libcurl),
+		TEST_BOTH(refused_http),
 		TEST(refused_tcp),
-		TEST(connect_timeout_http),
+		TEST_BOTH(connect_timeout_http),
 		TEST(connect_timeout_tcp),
-		TEST(unreachable_http),
+		TEST_BOTH(unreachable_http),
 		TEST(unreachable_tcp),
 		TEST(tcp_passes),
-		TEST(no_descriptors_is_local),
-		TEST(interval_and_jitter_hold),
-		TEST(one_connection_is_kept),
-		TEST(one_probe_is_in_flight),
-		TEST(again_comes_sooner),
-		TEST(again_within_the_result),
-		TEST(again_while_in_flight_waits_for_its_end),
-		TEST(pause_drops_and_resume_starts),
+		TEST_BOTH(no_descriptors_is_local),
+		TEST_BOTH(interval_and_jitter_hold),
+		TEST_BOTH(one_connection_is_kept),
+		TEST_BOTH(one_probe_is_in_flight),
+		TEST_BOTH(again_comes_sooner),
+		TEST_BOTH(again_within_the_result),
+		TEST_BOTH(again_while_in_flight_waits_for_its_end),
+		TEST_BOTH(pause_drops_and_resume_starts),
 		TEST(first_starts_are_spread),
-		TEST(a_stalled_loop_blames_nobody),
-		TEST(end_of_a_kept_connection_is_noticed_at_once),
-		TEST(idle_close_by_habit_is_not_chased),
-		TEST(answer_sent_twice),
-		TEST(answer_nobody_asked_for),
-		TEST(connection_close_is_obeyed),
-		TEST(restart_of_the_server_is_no_failure),
-		TEST(stream_gets_every_byte_once),
-		TEST(stream_gets_no_error_page),
-		TEST(stream_refused_is_bad_body),
-		TEST(body_limit_is_exact),
-		TEST(request_is_plain),
-		TEST(host_header_is_configured),
-		TEST(bearer_token_follows_its_file),
-		TEST(token_stays_with_its_probe),
-		TEST(freed_in_its_result),
-		TEST(freed_in_its_start),
-		TEST(freed_in_its_body),
-		TEST(paused_in_its_body),
-		TEST(freed_while_connecting_and_waiting),
-		TEST(engine_freed_in_flight),
-		TEST(freed_while_idle_then_closed),
-		TEST(update_of_limits_keeps_the_request),
-		TEST(update_of_the_target_asks_anew),
-		TEST(bad_specs_are_refused),
-		TEST(churn_of_probes_is_clean),
-		TEST(memory_does_not_grow),
+		TEST_BOTH(a_stalled_loop_blames_nobody),
+		TEST_BOTH(end_of_a_kept_connection_is_noticed_at_once),
+		TEST_BOTH(idle_close_by_habit_is_not_chased),
+		TEST_BOTH(answer_sent_twice),
+		TEST_BOTH(answer_nobody_asked_for),
+		TEST_BOTH(connection_close_is_obeyed),
+		TEST_BOTH(restart_of_the_server_is_no_failure),
+		TEST_BOTH(stream_gets_every_byte_once),
+		TEST_BOTH(stream_gets_no_error_page),
+		TEST_BOTH(stream_refused_is_bad_body),
+		TEST_BOTH(body_limit_is_exact),
+		TEST_BOTH(request_is_plain),
+		TEST_BOTH(host_header_is_configured),
+		TEST_BOTH(bearer_token_follows_its_file),
+		TEST_BOTH(token_stays_with_its_probe),
+		TEST_BOTH(freed_in_its_result),
+		TEST_BOTH(freed_in_its_start),
+		TEST_BOTH(freed_in_its_body),
+		TEST_BOTH(paused_in_its_body),
+		TEST_BOTH(freed_while_connecting_and_waiting),
+		TEST_BOTH(engine_freed_in_flight),
+		TEST_BOTH(freed_while_idle_then_closed),
+		TEST_BOTH(update_of_limits_keeps_the_request),
+		TEST_BOTH(update_of_the_target_asks_anew),
+		TEST_BOTH(bad_specs_are_refused),
+		TEST_BOTH(churn_of_probes_is_clean),
+		TEST_BOTH(memory_does_not_grow),
 		TEST(http2_by_prior_knowledge),
 		TEST(http2_to_a_server_of_http1),
-		TEST(ipv6_is_asked_by_its_address),
-		cmocka_unit_test(tls_is_judged),
+		TEST_BOTH(ipv6_is_asked_by_its_address),
 		TEST(tls_to_a_server_without),
 		TEST(spec_of_a_node),
+		cmocka_unit_test(tls_is_judged),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -7,26 +7,15 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "userspace/lib/cleanup.h"
 
-#define EVENTS_PER_WAIT      128
 #define POOL_MAX             512    /* easy handles kept for later; more are freed after use */
 #define CONNECTIONS_KEPT_MAX 65536L /* of one shard; idle ones end by libcurl's maximum age */
 #define CA_CACHE_S           60L    /* a CA file that was replaced counts after this */
 #define NEVER                UINT64_MAX
-
-/*
- * When answers come thick and fast, they are taken in every BUSY_TICK_US, and not one by one: most
- * of the time would go into waking up. curl_loop_flush() counts as a tick.
- */
-#define BUSY_GAP_US      1000 /* wakeups closer than this … */
-#define BUSY_WAKEUPS     8    /* … so many in a row make it busy */
-#define BUSY_TICK_US     3000
-#define BUSY_QUIET_TICKS 16 /* with at most one event each: not busy any more */
 
 struct shard {
 	struct curl_loop *loop;
@@ -48,7 +37,6 @@ struct curl_request {
 	int open_errno; /* of a socket() that failed, else 0 */
 	bool added;     /* to the multi handle */
 	bool dead;      /* cancelled within a callback of libcurl */
-	bool ready;     /* options are the defaults of here, but for the basics */
 	bool silent;    /* its connection was closed with nothing acknowledged */
 	char error[CURL_ERROR_SIZE];
 };
@@ -58,8 +46,6 @@ struct slot {
 	struct shard *shard;        /* NULL: not ours */
 	struct curl_request *req;   /* that uses it; NULL: none does */
 	struct curl_keeper *keeper; /* of its last request */
-	uint32_t generation;        /* tells events of the descriptor's earlier uses */
-	uint32_t events;            /* in the epoll set; 0: not in it */
 	bool active;                /* libcurl watches it */
 	bool answered;              /* the peer acknowledged the connection */
 	bool proven;                /* a request was answered over it */
@@ -67,14 +53,8 @@ struct slot {
 
 struct curl_loop {
 	sd_event *event;
-	sd_event_source *io;
 	sd_event_source *timer;
-	sd_event_source *tick;
-	int epoll_fd;
-	bool busy;         /* tick is on, io is off */
-	uint32_t wakeups;  /* in a row, close to each other */
-	uint32_t quiet;    /* ticks in a row */
-	uint64_t woken_us; /* by io */
+	struct poll_set *set;
 	uint32_t in_curl;  /* depth of calls into libcurl that may call back */
 	uint64_t armed_us; /* of timer; NEVER */
 	struct slot *slots;
@@ -85,6 +65,8 @@ struct curl_loop {
 	struct curl_loop_stats stats;
 	struct shard shards[CURL_LOOP_SHARDS]; /* a multi handle is made when first needed */
 };
+
+static void on_event(void *userdata, int fd, uint32_t events);
 
 /* --- time ---------------------------------------------------------------------------------- */
 
@@ -141,18 +123,8 @@ static int slots_reserve(struct curl_loop *loop, int fd)
 
 static void slot_watch(struct curl_loop *loop, int fd, uint32_t events)
 {
-	struct slot *slot = &loop->slots[fd];
-	struct epoll_event ev = {
-		.events = events,
-		.data.u64 = (uint64_t)slot->generation << 32 | (uint32_t)fd,
-	};
-	int op = !events ? EPOLL_CTL_DEL : slot->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-
-	if (events == slot->events)
-		return;
 	/* It fails for want of memory or watches only. The request then ends by its timeout. */
-	if (epoll_ctl(loop->epoll_fd, op, fd, &ev) == 0)
-		slot->events = events;
+	(void)poll_set_watch(loop->set, fd, events, on_event, loop);
 }
 
 static void keeper_attach(struct curl_loop *loop, int fd, struct curl_keeper *keeper)
@@ -198,7 +170,8 @@ static void slot_forget(struct curl_loop *loop, int fd)
 
 	slot_lend(slot, fd, NULL);
 	keeper_attach(loop, fd, NULL);
-	*slot = (struct slot){.generation = slot->generation + 1};
+	poll_set_forget(loop->set, fd);
+	*slot = (struct slot){0};
 	loop->stats.open--;
 }
 
@@ -283,7 +256,7 @@ static curl_socket_t on_curl_open(void *userdata, curlsocktype purpose, struct c
 	if (loop->slots[fd].shard)
 		slot_forget(loop, fd);
 	slot = &loop->slots[fd];
-	*slot = (struct slot){.shard = req->shard, .generation = slot->generation + 1};
+	slot->shard = req->shard;
 	loop->stats.connections++;
 	loop->stats.open++;
 	return TAKE_FD(fd);
@@ -297,7 +270,6 @@ static int on_curl_close(void *userdata, curl_socket_t fd)
 	assert((size_t)fd < loop->n_slots && slot->shard);
 	if (slot->req)
 		slot->req->silent = socket_silent(fd);
-	slot_watch(loop, fd, 0);
 	slot_forget(loop, fd);
 	return close(fd);
 }
@@ -484,8 +456,7 @@ static int request_alloc(struct curl_loop *loop, struct curl_request **ret)
 	if (req) {
 		loop->pool = req->next;
 		loop->stats.pooled--;
-		if (!req->ready)
-			curl_easy_reset(req->easy);
+		curl_easy_reset(req->easy);
 		*ret = req;
 		return 0;
 	}
@@ -582,21 +553,13 @@ int curl_request_new(struct curl_loop *loop, const struct endpoint *target,
 	req->fd = -1;
 	req->silent = false;
 	req->error[0] = '\0';
-	if (!req->ready)
-		request_set_defaults(req);
-	req->ready = true;
+	request_set_defaults(req);
 	*ret = req;
 	return 0;
 }
 
 CURL *curl_request_easy(struct curl_request *req)
 {
-	return req->easy;
-}
-
-CURL *curl_request_easy_options(struct curl_request *req)
-{
-	req->ready = false;
 	return req->easy;
 }
 
@@ -673,8 +636,9 @@ static void slot_idle(struct curl_loop *loop, int fd, uint32_t events)
 	}
 }
 
-static void slot_event(struct curl_loop *loop, int fd, uint32_t events)
+static void on_event(void *userdata, int fd, uint32_t events)
 {
+	struct curl_loop *loop = userdata;
 	struct slot *slot = &loop->slots[fd];
 	int what = 0;
 
@@ -687,69 +651,6 @@ static void slot_event(struct curl_loop *loop, int fd, uint32_t events)
 	if (events & EPOLLOUT)
 		what |= CURL_CSELECT_OUT;
 	shard_run(slot->shard, fd, what);
-}
-
-/* Returns how many there were. */
-static int take_events(struct curl_loop *loop)
-{
-	struct epoll_event events[EVENTS_PER_WAIT];
-	int i, n;
-
-	n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, 0);
-	for (i = 0; i < n; i++) {
-		int fd = (int)(uint32_t)events[i].data.u64;
-
-		/* An earlier one of them may have closed it, and another opened it anew. */
-		if (loop->slots[fd].generation == events[i].data.u64 >> 32)
-			slot_event(loop, fd, events[i].events);
-	}
-	return n;
-}
-
-static void busy_set(struct curl_loop *loop, bool busy)
-{
-	loop->busy = busy;
-	loop->quiet = 0;
-	loop->wakeups = 0;
-	(void)sd_event_source_set_enabled(loop->io, busy ? SD_EVENT_OFF : SD_EVENT_ON);
-	(void)sd_event_source_set_enabled(loop->tick, busy ? SD_EVENT_ON : SD_EVENT_OFF);
-}
-
-static void busy_tick(struct curl_loop *loop)
-{
-	int n;
-
-	(void)sd_event_source_set_time(loop->tick, now_us(loop) + BUSY_TICK_US);
-	n = take_events(loop);
-	loop->quiet = n > 1 ? 0 : loop->quiet + 1;
-	if (loop->quiet >= BUSY_QUIET_TICKS)
-		busy_set(loop, false);
-}
-
-static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	(void)source;
-	(void)usec;
-	busy_tick(userdata);
-	return 0;
-}
-
-static int on_io(sd_event_source *source, int epoll_fd, uint32_t revents, void *userdata)
-{
-	struct curl_loop *loop = userdata;
-	uint64_t now = now_us(loop);
-
-	(void)source;
-	(void)epoll_fd;
-	(void)revents;
-	(void)take_events(loop);
-	loop->wakeups = now - loop->woken_us < BUSY_GAP_US ? loop->wakeups + 1 : 0;
-	loop->woken_us = now;
-	if (loop->wakeups >= BUSY_WAKEUPS) {
-		busy_set(loop, true);
-		(void)sd_event_source_set_time(loop->tick, now + BUSY_TICK_US);
-	}
-	return 0;
 }
 
 /* Runs what is due. */
@@ -783,20 +684,17 @@ void curl_loop_flush(struct curl_loop *loop)
 	assert(loop);
 	assert(!loop->in_curl);
 
-	if (loop->busy)
-		busy_tick(loop);
 	run_due(loop);
 }
 
 /* --- the loop ------------------------------------------------------------------------------ */
 
-int curl_loop_new(sd_event *event, struct curl_loop **ret)
+int curl_loop_new(sd_event *event, struct poll_set *set, struct curl_loop **ret)
 {
 	_cleanup_(curl_loop_free) struct curl_loop *loop = NULL;
 	int i, r;
 
-	assert(event);
-	assert(ret);
+	assert(event && set && ret);
 
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return -ENOMEM;
@@ -806,15 +704,10 @@ int curl_loop_new(sd_event *event, struct curl_loop **ret)
 		return -ENOMEM;
 	}
 	loop->event = sd_event_ref(event);
+	loop->set = set;
 	loop->armed_us = NEVER;
 	for (i = 0; i < CURL_LOOP_SHARDS; i++)
 		loop->shards[i] = (struct shard){.loop = loop, .due_us = NEVER};
-	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epoll_fd < 0)
-		return -errno;
-	r = sd_event_add_io(event, &loop->io, loop->epoll_fd, EPOLLIN, on_io, loop);
-	if (r < 0)
-		return r;
 	/* Accuracy 1: to the microsecond; 0 would be a quarter of a second. */
 	r = sd_event_add_time(event, &loop->timer, CLOCK_MONOTONIC, NEVER, 1, on_timer, loop);
 	if (r < 0)
@@ -822,14 +715,6 @@ int curl_loop_new(sd_event *event, struct curl_loop **ret)
 	r = sd_event_source_set_enabled(loop->timer, SD_EVENT_OFF);
 	if (r < 0)
 		return r;
-	r = sd_event_add_time(event, &loop->tick, CLOCK_MONOTONIC, NEVER, 1, on_tick, loop);
-	if (r < 0)
-		return r;
-	r = sd_event_source_set_enabled(loop->tick, SD_EVENT_OFF);
-	if (r < 0)
-		return r;
-	(void)sd_event_source_set_description(loop->tick, "http-tick");
-	(void)sd_event_source_set_description(loop->io, "http");
 	(void)sd_event_source_set_description(loop->timer, "http-timer");
 	*ret = TAKE_PTR(loop);
 	return 0;
@@ -858,12 +743,8 @@ void curl_loop_free(struct curl_loop **loopp)
 		loop->pool = req->next;
 		request_destroy(req);
 	}
-	sd_event_source_disable_unref(loop->io);
 	sd_event_source_disable_unref(loop->timer);
-	sd_event_source_disable_unref(loop->tick);
 	sd_event_unref(loop->event);
-	if (loop->epoll_fd >= 0)
-		close(loop->epoll_fd);
 	free(loop->slots);
 	free(loop);
 	curl_global_cleanup();

@@ -3,8 +3,8 @@
  * libcurl's multi interface driven by an sd-event loop: HTTP requests -> callbacks.
  *
  * Made for thousands of small requests a second over kept connections to thousands of targets:
- * - Its sockets live in an epoll set of their own, of which sd-event sees one descriptor, so that
- *   a wakeup handles many of them and a kept connection costs no epoll_ctl() per request.
+ * - Its sockets live in a struct poll_set, stay in it while their connections are kept, and so cost
+ *   no epoll_ctl() per request.
  * - Targets are spread over CURL_LOOP_SHARDS multi handles, since libcurl (7.88) walks over all
  *   connections of a multi handle whenever a transfer leaves it.
  * - Easy handles are borrowed from a pool for as long as a request takes.
@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "userspace/agent/poll_set.h"
 #include "userspace/lib/address.h"
 
 #define CURL_LOOP_SHARDS 128
@@ -71,8 +72,8 @@ struct curl_loop_stats {
 	uint32_t pooled;      /* easy handles waiting for use */
 };
 
-/* Returns 0; -ENOMEM; -errno. event is referenced. Initialises libcurl. */
-int curl_loop_new(sd_event *event, struct curl_loop **ret);
+/* set must outlive it; event is referenced. Initialises libcurl. Returns 0; -ENOMEM; -errno. */
+int curl_loop_new(sd_event *event, struct poll_set *set, struct curl_loop **ret);
 
 /* Ends all requests without a callback, closes all connections. Accepts NULL, clears. */
 void curl_loop_free(struct curl_loop **loop);
@@ -80,21 +81,15 @@ void curl_loop_free(struct curl_loop **loop);
 void curl_loop_stats(const struct curl_loop *loop, struct curl_loop_stats *ret_stats);
 
 /*
- * A request to that target, to be filled in with curl_easy_setopt() and started, or cancelled.
+ * A request to that target, to be given its basics, then started or cancelled.
  * The URL must lead to the target given here. Returns 0 or -ENOMEM.
  */
 int curl_request_new(struct curl_loop *loop, const struct endpoint *target,
 		     struct curl_request **ret);
 
-/* For curl_easy_getinfo(). */
+/* For curl_easy_setopt() and curl_easy_getinfo(); not for the options this module sets itself:
+ * PRIVATE, WRITE, HEADER, ERRORBUFFER, OPENSOCKET and CLOSESOCKET functions and data. */
 CURL *curl_request_easy(struct curl_request *req);
-
-/*
- * For curl_easy_setopt() of anything but what this module sets itself: PRIVATE, WRITE, HEADER,
- * ERRORBUFFER, OPENSOCKET and CLOSESOCKET functions and data. The handle is reset before it is
- * used again, which costs a microsecond that requests with curl_request_set_basics() alone save.
- */
-CURL *curl_request_easy_options(struct curl_request *req);
 
 struct curl_basics {
 	const char *url;
@@ -119,7 +114,7 @@ int curl_request_start(struct curl_request *req, const struct curl_request_ops *
 		       struct curl_keeper *keeper);
 
 /* Send what was started and run what is due, after a batch of starts. Not from a callback of
- * struct curl_request_ops but on_done. */
+ * struct curl_request_ops but on_done. Without it that happens in the loop's next round. */
 void curl_loop_flush(struct curl_loop *loop);
 
 /* Ends a request without a callback, started or not; from its own callbacks too. Its connection is

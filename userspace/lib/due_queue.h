@@ -14,9 +14,15 @@ struct due {
 	uint32_t pos; /* 0: not in the queue; else its place, from 1 */
 };
 
+/* The time once more, so that a comparison touches the heap's own memory only. */
+struct due_queue_item {
+	int64_t at_ms;
+	struct due *due;
+};
+
 /* Start from {0}; release with due_queue_free(). */
 struct due_queue {
-	struct due **items; /* [0..n) is a heap by at_ms */
+	struct due_queue_item *items; /* [0..n) is a heap by at_ms */
 	uint32_t n;
 	uint32_t size;
 };
