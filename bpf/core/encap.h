@@ -240,6 +240,8 @@ static __always_inline enum lb_reason lb_encap_as(struct lb_env *env, const stru
 
 	if (!at)
 		return LB_R_TRUNCATED;
+	if (lb_unlikely(pkt->ip_len + outer > b->mtu))
+		return LB_R_TOO_BIG;
 	lb_ttl_decrement(at, pkt->family);
 	if (outer && lb_env_head(env, -(int)outer) < 0)
 		return LB_R_HEADROOM;

@@ -11,26 +11,55 @@
 #include "bpf/core/reset.h"
 #include "bpf/core/select.h"
 
-static __always_inline int lb_cell_is(const struct lb_vip_cell *cell, const __be32 *addr,
-				      __be16 port, __u8 proto, __u8 kind)
+/* What a cell is compared with, in as few words as can be loaded at once. */
+struct lb_vip_key {
+	__u64 lo, hi;
+	__u32 service;
+};
+
+static __always_inline struct lb_vip_key lb_vip_key_of(const __be32 *addr, __be16 port, __u8 proto,
+						       __u8 kind)
 {
-	return cell && LB_READ_ONCE(cell->kind) == kind && cell->port == port &&
-	       cell->proto == proto && cell->addr[3] == addr[3] && cell->addr[2] == addr[2] &&
-	       cell->addr[1] == addr[1] && cell->addr[0] == addr[0];
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (struct lb_vip_key){
+		.lo = (__u64)addr[1] << 32 | addr[0],
+		.hi = (__u64)addr[3] << 32 | addr[2],
+		.service = (__u32)kind << 24 | (__u32)proto << 16 | port,
+	};
+#else
+	return (struct lb_vip_key){
+		.lo = (__u64)addr[0] << 32 | addr[1],
+		.hi = (__u64)addr[2] << 32 | addr[3],
+		.service = (__u32)port << 16 | (__u32)proto << 8 | kind,
+	};
+#endif
+}
+
+static __always_inline int lb_cell_is(const struct lb_vip_cell *cell, struct lb_vip_key key)
+{
+	struct lb_vip_key got;
+
+	if (!cell)
+		return 0;
+	lb_memcpy(&got.service, &cell->port, sizeof(got.service));
+	lb_memcpy(&got.hi, &cell->addr[2], sizeof(got.hi));
+	lb_memcpy(&got.lo, &cell->addr[0], sizeof(got.lo));
+	return got.service == key.service && got.hi == key.hi && got.lo == key.lo;
 }
 
 /* Returns the VIP id, or LB_VIPS_MAX when there is none. */
 static __always_inline __u32 lb_vip_find(struct lb_env *env, const __be32 *addr, __be16 port,
 					 __u8 proto, __u8 kind)
 {
+	struct lb_vip_key key = lb_vip_key_of(addr, port, proto, kind);
 	__u64 h = lb_vip_hash(addr, port, proto);
 	const struct lb_vip_cell *cell;
 
 	cell = lb_env_vip_cell(env, lb_vip_hash_a(h));
-	if (lb_cell_is(cell, addr, port, proto, kind))
+	if (lb_cell_is(cell, key))
 		return cell->vip;
 	cell = lb_env_vip_cell(env, lb_vip_hash_b(h));
-	if (lb_cell_is(cell, addr, port, proto, kind))
+	if (lb_cell_is(cell, key))
 		return cell->vip;
 	return LB_VIPS_MAX;
 }
@@ -283,9 +312,13 @@ static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_
 	if (!lb_select_plain(env, pkt, vip, &choice))
 		return 0;
 	b = lb_env_backend(env, choice.backend);
-	if (lb_unlikely(lb_backend_takes(b, choice.backend, pkt, vip->mode) != LB_R_OK || !b))
+	if (lb_unlikely(!b || !(b->flags & LB_BACKEND_F_NEXTHOP)))
 		return 0;
 	r = lb_encap_plain(env, pkt, vip->mode, b, choice.hash);
+	if (lb_unlikely(r == LB_R_TOO_BIG))
+		return 0;
+	if (choice.is_new && vip->policy != LB_POLICY_HASH)
+		lb_load_add(env, choice.backend);
 	if (lb_likely(r == LB_R_OK))
 		*ret = lb_finish_sent(env, pkt, vip_id, b, &choice);
 	else

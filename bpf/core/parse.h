@@ -31,8 +31,14 @@
 #define LB_TCP_ACK 0x10
 
 struct lb_pkt {
-	__be32 saddr[4]; /* IPv4 as ::ffff:a.b.c.d */
-	__be32 daddr[4];
+	union {
+		__be32 saddr[4]; /* IPv4 as ::ffff:a.b.c.d */
+		__u64 saddr64[2];
+	};
+	union {
+		__be32 daddr[4];
+		__u64 daddr64[2];
+	};
 	__be16 sport;
 	__be16 dport;
 	__u16 l3_off; /* of the IP header from the start of the frame: 14, 18 or 22 */
@@ -53,6 +59,10 @@ struct lb_cursor {
 
 struct lb_word {
 	__be32 w;
+} LB_UNALIGNED;
+
+struct lb_words16 {
+	__u64 w[2];
 } LB_UNALIGNED;
 
 struct lb_vlan_hdr {
@@ -243,12 +253,14 @@ static __always_inline int lb_parse_plain4(struct lb_env *env, struct lb_pkt *pk
 {
 	struct lb_cursor c = lb_cursor_at(env, 0);
 	const __u8 *head = lb_take(&c, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr));
-	const struct iphdr *ip = (const void *)(head + ETH_HLEN);
-	const struct tcphdr *tcp = (const void *)(ip + 1);
+	const struct iphdr *ip;
+	const struct tcphdr *tcp;
 	__u32 room, doff;
 
 	if (!head || *(const __be16 *)(head + 2 * ETH_ALEN) != lb_htons(ETH_P_IP))
 		return 0;
+	ip = (const void *)(head + ETH_HLEN);
+	tcp = (const void *)(ip + 1);
 	if (*(const __u8 *)ip != 0x45 || ip->protocol != IPPROTO_TCP || ip->ttl <= 1 ||
 	    ip->frag_off & lb_htons(LB_IP4_MF_OR_OFFSET))
 		return 0;
@@ -277,12 +289,16 @@ static __always_inline int lb_parse_plain6(struct lb_env *env, struct lb_pkt *pk
 {
 	struct lb_cursor c = lb_cursor_at(env, 0);
 	const __u8 *head = lb_take(&c, ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr));
-	const struct ipv6hdr *ip = (const void *)(head + ETH_HLEN);
-	const struct tcphdr *tcp = (const void *)(ip + 1);
+	const struct lb_words16 *addr;
+	const struct ipv6hdr *ip;
+	const struct tcphdr *tcp;
 	__u32 len, doff;
 
 	if (!head || *(const __be16 *)(head + 2 * ETH_ALEN) != lb_htons(ETH_P_IPV6))
 		return 0;
+	ip = (const void *)(head + ETH_HLEN);
+	addr = (const void *)&ip->saddr; /* source, then destination */
+	tcp = (const void *)(ip + 1);
 	if (*(const __u8 *)ip >> 4 != 6 || ip->nexthdr != IPPROTO_TCP || ip->hop_limit <= 1)
 		return 0;
 	len = lb_ntohs(ip->payload_len) + sizeof(*ip);
@@ -290,8 +306,10 @@ static __always_inline int lb_parse_plain6(struct lb_env *env, struct lb_pkt *pk
 	if (doff < sizeof(*tcp) || len < sizeof(*ip) + doff || len > 0xffff ||
 	    len + ETH_HLEN > env->end - env->data)
 		return 0;
-	lb_copy16(pkt->saddr, ip->saddr.s6_addr32);
-	lb_copy16(pkt->daddr, ip->daddr.s6_addr32);
+	pkt->saddr64[0] = addr[0].w[0];
+	pkt->saddr64[1] = addr[0].w[1];
+	pkt->daddr64[0] = addr[1].w[0];
+	pkt->daddr64[1] = addr[1].w[1];
 	pkt->sport = tcp->source;
 	pkt->dport = tcp->dest;
 	pkt->l3_off = ETH_HLEN;

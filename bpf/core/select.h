@@ -142,7 +142,6 @@ static long lb_scan_member(__u32 i, void *ctx)
 	__u64 value;
 	__u32 id;
 
-	(void)i;
 	if (!members)
 		return 1;
 	if (scan->at >= scan->n)
@@ -371,12 +370,8 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_ACK))
 		return 0;
 	ret->is_new = 1;
-	if (vip->policy == LB_POLICY_HASH)
-		return 1;
-	if (vip->policy != LB_POLICY_P2C || lb_p2c_of(env, s) != s.cur)
-		return 0;
-	lb_load_add(env, s.cur);
-	return 1;
+	return vip->policy == LB_POLICY_HASH ||
+	       (vip->policy == LB_POLICY_P2C && lb_p2c_of(env, s) == s.cur);
 }
 
 /*

@@ -8,15 +8,18 @@
 
 #include "maps/vip.h"
 
+/*
+ * Multiply-shift (Dietzfelbinger, Hagerup, Katajainen, Penttonen: J. Algorithms 25, 1997) over two
+ * words. The words of addr are turned so that what varies within a network is at the low end, where
+ * it reaches every bit of the product that is used. Both products are under way at once.
+ */
 static __always_inline __u64 lb_vip_hash(const __be32 *addr, __be16 port, __u8 proto)
 {
 	__u64 lo = (__u64)addr[1] << 32 | addr[0];
-	__u64 hi = (__u64)addr[3] << 32 | addr[2];
-	__u64 h;
+	__u64 hi = (__u64)addr[2] << 32 | addr[3];
 
-	h = (lo ^ (__u64)port << 16 ^ proto) * 0x9e3779b97f4a7c15ULL;
-	h = (h ^ h >> 32 ^ hi) * 0xbf58476d1ce4e5b9ULL;
-	return (h ^ h >> 32) * 0x94d049bb133111ebULL;
+	return (lo ^ ((__u64)port << 16 | proto)) * 0x9e3779b97f4a7c15ULL +
+	       hi * 0xbf58476d1ce4e5b9ULL;
 }
 
 static __always_inline __u32 lb_vip_hash_a(__u64 h)
