@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <xdp/libxdp.h>
 
 #include <cmocka.h>
 
@@ -555,6 +556,128 @@ static void test_bpffs_is_mounted_where_it_is_missing(void **state)
 	assert_int_equal(access(PIN_DIR "/control", F_OK), 0);
 }
 
+/* --- in libxdp's dispatcher, where the kernel has it ------------------------------------------ */
+
+static const struct attach_status *first_status(const struct attach *a)
+{
+	uint32_t n;
+	const struct attach_status *status = attach_status(a, &n);
+
+	assert_true(n > 0);
+	return status;
+}
+
+static void skip_without_dispatcher(struct attach **a)
+{
+	if (first_status(*a)->how == ATTACH_HOW_DISPATCHER)
+		return;
+	attach_close(a);
+	print_message("skip: this kernel cannot run libxdp's dispatcher\n");
+	skip();
+}
+
+static int programs_in_chain(const char *name)
+{
+	struct xdp_multiprog *mp = xdp_multiprog__get_from_ifindex(if_nametoindex(name));
+	int n;
+
+	assert_int_equal(libxdp_get_error(mp), 0);
+	n = xdp_multiprog__is_legacy(mp) ? -1 : xdp_multiprog__program_count(mp);
+	xdp_multiprog__close(mp);
+	return n;
+}
+
+/* Another tool's program, which libxdp itself brings. */
+static struct xdp_program *join_chain(const char *name)
+{
+	DECLARE_LIBXDP_OPTS(xdp_program_opts, opts, .find_filename = "xdp-dispatcher.o",
+			    .prog_name = "xdp_pass");
+	struct xdp_program *other = xdp_program__create(&opts);
+
+	assert_int_equal(libxdp_get_error(other), 0);
+	assert_int_equal(xdp_program__attach(other, if_nametoindex(name), XDP_MODE_NATIVE, 0), 0);
+	return other;
+}
+
+static void test_stands_in_a_chain_with_others(void **state)
+{
+	struct xdp_program *other;
+	struct attach_error err;
+	struct attach *a;
+
+	(void)state;
+	a = open_ok(ATTACH_START_NEW);
+	interfaces_ok(a, veths, 1);
+	skip_without_dispatcher(&a);
+	assert_int_equal(programs_in_chain("sl0"), 1);
+	other = join_chain("sl0");
+	assert_int_equal(programs_in_chain("sl0"), 2);
+	interfaces_ok(a, veths, 1);
+	assert_change(a, 0, ATTACH_CHANGE_NONE);
+	attach_close(&a);
+	a = open_ok(ATTACH_START_ADOPTED);
+	interfaces_ok(a, veths, 1);
+	assert_change(a, 0, ATTACH_CHANGE_NONE);
+	assert_int_equal(attach_detach(a, &err), 0);
+	assert_int_equal(programs_in_chain("sl0"), 1); /* theirs stays */
+	attach_close(&a);
+	a = open_ok(ATTACH_START_NEW);
+	interfaces_ok(a, veths, 1); /* joins theirs */
+	assert_int_equal(first_status(a)->how, ATTACH_HOW_DISPATCHER);
+	assert_int_equal(programs_in_chain("sl0"), 2);
+	attach_close(&a);
+	xdp_program__close(other);
+}
+
+static void test_exchange_within_a_chain(void **state)
+{
+	struct config_interface earlier[2] = {veths[0], veths[1]};
+	struct xdp_program *other;
+	struct attach *a;
+
+	(void)state;
+	a = open_ok(ATTACH_START_NEW);
+	interfaces_ok(a, veths, 2);
+	skip_without_dispatcher(&a);
+	other = join_chain("sl0");
+	earlier[0].priority = 5; /* the way a program of another build takes, too */
+	interfaces_ok(a, earlier, 2);
+	assert_change(a, 0, ATTACH_CHANGE_SWAPPED);
+	assert_change(a, 1, ATTACH_CHANGE_NONE);
+	assert_int_equal(programs_in_chain("sl0"), 2);
+	assert_int_equal(programs_in_chain("sl1"), 1);
+	interfaces_ok(a, earlier, 2);
+	assert_change(a, 0, ATTACH_CHANGE_NONE);
+	attach_close(&a);
+	xdp_program__close(other);
+}
+
+static void test_failure_leaves_a_chain_as_it_was(void **state)
+{
+	struct config_interface two[2] = {veths[0], {.name = "none0", .mode = CONFIG_XDP_NATIVE}};
+	struct xdp_program *other;
+	struct attach_error err;
+	struct attach *a;
+
+	(void)state;
+	a = open_ok(ATTACH_START_NEW);
+	interfaces_ok(a, veths, 1);
+	skip_without_dispatcher(&a);
+	other = join_chain("sl1");
+	two[0].priority = 5;
+	assert_int_equal(attach_interfaces(a, two, 2, &err), -ENODEV);
+	assert_int_equal(programs_in_chain("sl0"), 1);
+	two[0] = veths[1];
+	assert_int_equal(attach_interfaces(a, two, 2, &err), -ENODEV);
+	assert_int_equal(programs_in_chain("sl1"), 1);
+	attach_close(&a);
+	a = open_ok(ATTACH_START_ADOPTED);
+	interfaces_ok(a, veths, 1);
+	assert_change(a, 0, ATTACH_CHANGE_NONE);
+	attach_close(&a);
+	xdp_program__close(other);
+}
+
 static void own_namespaces(void)
 {
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
@@ -589,6 +712,9 @@ int main(void)
 		T(test_other_sizes_are_refused),
 		T(test_map_of_another_form_is_refused),
 		T(test_pin_dir_must_be_a_bpffs_directory_of_its_own),
+		T(test_stands_in_a_chain_with_others),
+		T(test_exchange_within_a_chain),
+		T(test_failure_leaves_a_chain_as_it_was),
 		T(test_bpffs_is_mounted_where_it_is_missing),
 	};
 
