@@ -2,6 +2,7 @@
 /* XDP entry on an ingress host: frame -> verdict of the core -> XDP action. */
 #include "bpf/env_xdp.h"
 #include "bpf/core/forward.h"
+#include "maps/bpf_maps_dpdk.h"
 
 SEC("xdp")
 int sluice_balancer(struct xdp_md *ctx)

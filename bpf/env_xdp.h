@@ -10,6 +10,26 @@
 
 #define LB_ENV_HOST "xdp"
 
+/*
+ * A stage is a global function: the verifier looks at it once and by itself (Linux 5.6; memory as
+ * an argument: 5.12). What it needs of the frame it reads anew from the context.
+ */
+#define LB_STAGE(name)                                                                             \
+	__noinline int sluice_##name(struct xdp_md *ctx, struct lb_result *ret)                    \
+	{                                                                                          \
+		struct lb_env env;                                                                 \
+                                                                                                   \
+		if (!ret)                                                                          \
+			return 0;                                                                  \
+		lb_env_init(&env, ctx);                                                            \
+		lb_stage_##name(&env, ret);                                                        \
+		return 0;                                                                          \
+	}                                                                                          \
+	static __always_inline void lb_run_##name(struct lb_env *env, struct lb_result *ret)       \
+	{                                                                                          \
+		sluice_##name(env->ctx, ret);                                                      \
+	}
+
 #define LB_BOUND(x, mask)                                                                          \
 	({                                                                                         \
 		__u64 bound_x = (x);                                                               \
@@ -106,6 +126,42 @@ static __always_inline void lb_env_flow_delete(struct lb_env *env, enum lb_flow_
 		bpf_map_delete_elem(&flows, key);
 	else
 		bpf_map_delete_elem(&half_open, key);
+}
+
+static __always_inline struct lb_nat_flow *lb_env_nat_flow(struct lb_env *env,
+							   const struct lb_flow_key *key)
+{
+	return bpf_map_lookup_elem(&nat_flows, key);
+}
+
+static __always_inline int lb_env_nat_flow_put(struct lb_env *env, const struct lb_flow_key *key,
+					       const struct lb_nat_flow *flow)
+{
+	return bpf_map_update_elem(&nat_flows, key, flow, BPF_ANY);
+}
+
+static __always_inline void lb_env_nat_flow_delete(struct lb_env *env,
+						   const struct lb_flow_key *key)
+{
+	bpf_map_delete_elem(&nat_flows, key);
+}
+
+static __always_inline struct lb_nat_reply *lb_env_nat_reply(struct lb_env *env,
+							     const struct lb_nat_key *key)
+{
+	return bpf_map_lookup_elem(&nat_replies, key);
+}
+
+static __always_inline int lb_env_nat_reply_add(struct lb_env *env, const struct lb_nat_key *key,
+						const struct lb_nat_reply *reply)
+{
+	return bpf_map_update_elem(&nat_replies, key, reply, BPF_NOEXIST);
+}
+
+static __always_inline void lb_env_nat_reply_delete(struct lb_env *env,
+						    const struct lb_nat_key *key)
+{
+	bpf_map_delete_elem(&nat_replies, key);
 }
 
 /* Coarse: no clock hardware is read. Linux 5.11. */

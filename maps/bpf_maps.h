@@ -11,6 +11,7 @@
 
 #include "maps/backend.h"
 #include "maps/flow.h"
+#include "maps/nat.h"
 #include "maps/stats.h"
 #include "maps/table.h"
 #include "maps/vip.h"
@@ -156,5 +157,19 @@ struct {
 	__type(key, struct lb_flow_key);
 	__type(value, struct lb_flow);
 } half_open SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct lb_flow_key);
+	__type(value, struct lb_nat_flow);
+} nat_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct lb_nat_key);
+	__type(value, struct lb_nat_reply);
+} nat_replies SEC(".maps");
 
 #endif

@@ -46,7 +46,8 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(TOO_BIG_SENT, "too_big_sent", "does not fit with its outer header: answered which size does")   \
 	X(ICMP_OTHER, "icmp_other", "ICMP for a VIP that belongs to no flow, dropped")             \
 	X(TTL, "ttl", "TTL or hop limit expired")                                                  \
-	X(NAT_UNKNOWN, "nat_unknown", "nat: packet of an unknown flow")                            \
+	X(NAT_UNKNOWN, "nat_unknown", "nat: packet of an unknown flow answered with a reset")      \
+	X(NAT_FULL, "nat_full", "nat: no room or no source port for a new flow")                   \
 	X(NAT_REPLY, "nat_reply", "nat: reply of a node sent to its client")                       \
 	X(INTERNAL, "internal", "a table entry out of range: an error of ours")
 
@@ -93,7 +94,8 @@ struct lb_control {
 	__u32 new_entries_per_s; /* per CPU: new exceptions a second */
 	__u32 replies_per_s;	 /* per CPU: crafted resets, echo and ICMP answers a second */
 	__u32 n_cpus;		 /* regions in the counter maps */
-	__u32 pad;
+	__u16 nat_port_low;	 /* source ports of mode nat; low 0: no VIP has that mode */
+	__u16 nat_port_high;	 /* both ends belong to it, host order */
 	__u64 heartbeat_ns; /* CLOCK_MONOTONIC, by the agent, about once a second */
 	__u64 pad2[6];
 };

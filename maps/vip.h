@@ -15,6 +15,7 @@
 enum lb_vip_kind {
 	LB_VIP_KIND_EMPTY = 0,
 	LB_VIP_KIND_SERVICE = 1, /* address, port and protocol of a VIP */
+	LB_VIP_KIND_NAT = 3,	 /* an address of this host that mode nat sends from (port 0, TCP) */
 	LB_VIP_KIND_ADDRESS = 2, /* the address alone (port 0, protocol 0): ping, ICMP, fragments */
 };
 

@@ -21,11 +21,19 @@
  *	struct lb_flow *lb_env_flow(env, enum lb_flow_table, const struct lb_flow_key *)
  *	int lb_env_flow_put(env, table, key, const struct lb_flow *)	0, or < 0: no room
  *	void lb_env_flow_delete(env, table, key)
+ *	struct lb_nat_flow *lb_env_nat_flow(env, const struct lb_flow_key *)
+ *	int lb_env_nat_flow_put(env, key, const struct lb_nat_flow *)	0, or < 0: no room
+ *	void lb_env_nat_flow_delete(env, key)
+ *	struct lb_nat_reply *lb_env_nat_reply(env, const struct lb_nat_key *)
+ *	int lb_env_nat_reply_add(env, key, const struct lb_nat_reply *)	0, or < 0: taken, no room
+ *	void lb_env_nat_reply_delete(env, key)
  *	__u32 lb_env_ticks(env)				CLOCK_MONOTONIC in ticks (maps/abi.h)
  *	int lb_env_head(env, int delta)			first byte moves by delta; 0, or < 0
  *	int lb_env_tail(env, int delta)			last byte moves by delta; 0, or < 0
  *	lb_env_loop(env, n, step, state)		step(i, state) for i in [0, n), until not 0
  *	__u32 lb_env_ifindex(env)			device the frame came from
+ *
+ * A host may define LB_STAGE (core/forward.h) to run the rare stages in a way of its own.
  *
  * After lb_env_head() or lb_env_tail() every pointer into the frame is stale.
  */
@@ -93,10 +101,30 @@ enum lb_verdict {
 	LB_VERDICT_REDIRECT = 4, /* out of lb_result.ifindex */
 };
 
+/* Stages that the rare cases go through (core/forward.h). */
+enum lb_next {
+	LB_NEXT_NONE = 0, /* the verdict stands */
+	LB_NEXT_ODD = 1,
+	LB_NEXT_TOO_BIG = 2,
+	LB_NEXT_SYN = 3,
+	LB_NEXT_SEND = 4,
+	LB_NEXT_NAT_CHOOSE = 5,
+	LB_NEXT_NAT_SEND = 6,
+	LB_NEXT_NAT_REPLY = 7,
+};
+
 struct lb_result {
-	enum lb_verdict verdict;
-	__u32 reason; /* enum lb_reason */
-	__u32 ifindex;
+	__u32 verdict; /* enum lb_verdict */
+	__u32 reason;  /* enum lb_reason */
+	__u32 ifindex; /* LB_VERDICT_REDIRECT */
+	/* What one stage leaves for the next. */
+	__u32 next; /* enum lb_next */
+	__u32 mtu;  /* TOO_BIG */
+	__u32 hash; /* SEND */
+	__u32 vip;  /* SEND, NAT_SEND */
+	__u16 backend;
+	__be16 nat_port;
+	__u32 is_new;
 };
 
 enum lb_flow_table {

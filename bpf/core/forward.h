@@ -8,6 +8,7 @@
 
 #include "bpf/core/encap.h"
 #include "bpf/core/icmp.h"
+#include "bpf/core/nat.h"
 #include "bpf/core/reset.h"
 #include "bpf/core/select.h"
 
@@ -74,6 +75,7 @@ static __always_inline enum lb_verdict lb_verdict_of(__u32 reason)
 		return LB_VERDICT_PASS;
 	case LB_R_RESET_SENT:
 	case LB_R_PING:
+	case LB_R_NAT_UNKNOWN:
 	case LB_R_TOO_BIG_SENT:
 		return LB_VERDICT_TX;
 	default:
@@ -130,17 +132,25 @@ static __always_inline struct lb_result lb_finish_sent(struct lb_env *env, const
 }
 
 /*
- * Not finished: what is left is done by a stage of its own, after this one has given its stack
- * back (512 bytes are all there is in BPF).
+ * The rare cases are stages: each begins with the frame, does all of its work and gives its stack
+ * back (512 bytes are all there is in BPF). A stage that leaves no verdict names the next one.
  */
-static __always_inline struct lb_result lb_later_too_big(__u32 mtu)
+#ifndef LB_STAGE
+#define LB_STAGE(name)                                                                             \
+	static __noinline void lb_run_##name(struct lb_env *env, struct lb_result *ret)            \
+	{                                                                                          \
+		lb_stage_##name(env, ret);                                                         \
+	}
+#endif
+
+static __always_inline struct lb_result lb_later(enum lb_next next)
 {
-	return (struct lb_result){.reason = LB_R_TOO_BIG, .ifindex = mtu};
+	return (struct lb_result){.next = next};
 }
 
-static __always_inline struct lb_result lb_later_odd(enum lb_reason reason)
+static __always_inline struct lb_result lb_later_too_big(__u32 mtu)
 {
-	return (struct lb_result){.reason = reason};
+	return (struct lb_result){.next = LB_NEXT_TOO_BIG, .mtu = mtu};
 }
 
 /* Rewrite for the chosen backend; any frame that lb_parse() accepts. */
@@ -156,11 +166,7 @@ static __always_inline struct lb_result lb_forward_to(struct lb_env *env, const 
 		return lb_later_too_big(b->mtu - lb_outer_len(vip->mode, b->family));
 	if (r != LB_R_OK || !b)
 		return lb_finish(env, r);
-	if (lb_likely(pkt->l3_off == ETH_HLEN))
-		r = lb_encap(env, pkt, vip->mode, b, choice->hash, ETH_HLEN);
-	else
-		r = lb_encap(env, pkt, vip->mode, b, choice->hash,
-			     LB_BOUND(pkt->l3_off, LB_L3_MASK));
+	r = lb_encap(env, pkt, vip->mode, b, choice->hash, LB_BOUND(pkt->l3_off, LB_L3_MASK));
 	if (r != LB_R_OK)
 		return lb_finish(env, r);
 	return lb_finish_sent(env, pkt, vip_id, b, choice);
@@ -232,16 +238,19 @@ static __always_inline struct lb_result lb_forward_unbalanced(struct lb_env *env
 	return lb_finish(env, reason);
 }
 
-static __noinline void lb_forward_odd(struct lb_env *env, struct lb_result *ret)
+/* Stage: a frame that lb_parse() did not accept as a segment. */
+static __always_inline void lb_stage_odd(struct lb_env *env, struct lb_result *ret)
 {
 	struct lb_pkt pkt;
 
 	*ret = lb_forward_unbalanced(env, &pkt, lb_parse(env, &pkt));
 }
+LB_STAGE(odd)
 
-static __noinline void lb_forward_too_big(struct lb_env *env, struct lb_result *ret)
+/* Stage: the sender is told which size fits: ret->mtu. */
+static __always_inline void lb_stage_too_big(struct lb_env *env, struct lb_result *ret)
 {
-	__u32 mtu = ret->ifindex;
+	__u32 mtu = ret->mtu;
 	struct lb_pkt pkt;
 
 	if (lb_parse(env, &pkt) == LB_R_OK)
@@ -249,29 +258,160 @@ static __noinline void lb_forward_too_big(struct lb_env *env, struct lb_result *
 	else
 		*ret = lb_finish(env, LB_R_INTERNAL);
 }
+LB_STAGE(too_big)
 
-/* A segment for an active VIP, every case of it. */
-static __always_inline struct lb_result lb_forward_vip(struct lb_env *env, const struct lb_pkt *pkt,
-						       const struct lb_vip *vip, __u32 vip_id)
+static __always_inline int lb_nat_in_use(struct lb_env *env)
 {
-	struct lb_choice choice;
-	enum lb_reason r;
+	const struct lb_control *ctl = lb_env_control(env);
 
-	r = lb_select(env, pkt, vip, vip_id, &choice);
+	return ctl && ctl->nat_port_low;
+}
+
+/* Stage: where a client's segment for a VIP of mode nat goes. */
+static __always_inline void lb_stage_nat_choose(struct lb_env *env, struct lb_result *ret)
+{
+	struct lb_choice choice = {};
+	const struct lb_vip *vip;
+	__be16 port = 0;
+	struct lb_pkt pkt;
+	__u32 vip_id, r;
+
+	*ret = (struct lb_result){.next = LB_NEXT_NAT_SEND, .reason = LB_R_INTERNAL};
+	r = lb_parse(env, &pkt);
+	if (r != LB_R_OK)
+		return;
+	vip_id = lb_vip_find(env, pkt.daddr, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
+	vip = lb_env_vip(env, vip_id);
+	if (!vip)
+		return;
+	ret->reason = lb_nat_select(env, &pkt, vip, vip_id, &choice, &port);
+	ret->vip = vip_id;
+	ret->backend = choice.backend;
+	ret->is_new = choice.is_new;
+	ret->nat_port = port;
+}
+LB_STAGE(nat_choose)
+
+static __always_inline struct lb_result lb_nat_send(struct lb_env *env, const struct lb_pkt *pkt,
+						    const struct lb_result *job)
+{
+	struct lb_choice choice = {.backend = job->backend, .is_new = job->is_new};
+	const struct lb_backend *b;
+	enum lb_reason r = job->reason;
+
+	if (r == LB_R_RESET_SENT || r == LB_R_NAT_UNKNOWN) {
+		enum lb_reason sent = lb_reset(env, pkt);
+
+		return lb_finish(env, sent == LB_R_RESET_SENT ? r : sent);
+	}
+	if (r != LB_R_OK)
+		return lb_finish(env, r);
+	if (job->backend == LB_BACKEND_LOCAL) {
+		lb_count_packet(lb_env_vip_count(env, job->vip), pkt->ip_len, job->is_new);
+		return lb_finish(env, LB_R_LOCAL);
+	}
+	b = lb_env_backend(env, job->backend);
+	r = lb_backend_takes(b, job->backend, pkt, LB_MODE_NAT);
+	if (r == LB_R_OK && b)
+		r = lb_nat_to_node(env, pkt, b, job->nat_port);
+	if (r != LB_R_OK || !b)
+		return lb_finish(env, r);
+	return lb_finish_sent(env, pkt, job->vip, b, &choice);
+}
+
+/* Stage: what nat_choose chose is done. */
+static __always_inline void lb_stage_nat_send(struct lb_env *env, struct lb_result *ret)
+{
+	struct lb_result job = *ret;
+	struct lb_pkt pkt;
+
+	if (lb_parse(env, &pkt) == LB_R_OK)
+		*ret = lb_nat_send(env, &pkt, &job);
+	else
+		*ret = lb_finish(env, LB_R_INTERNAL);
+}
+LB_STAGE(nat_send)
+
+/* Stage: a node's answer, if the segment is one; otherwise it is the kernel's. */
+static __always_inline void lb_stage_nat_reply(struct lb_env *env, struct lb_result *ret)
+{
+	__u32 ifindex = 0;
+	struct lb_pkt pkt;
+
+	if (lb_parse(env, &pkt) != LB_R_OK ||
+	    lb_vip_find(env, pkt.daddr, 0, IPPROTO_TCP, LB_VIP_KIND_NAT) >= LB_VIPS_MAX) {
+		*ret = lb_finish(env, LB_R_NOT_VIP);
+		return;
+	}
+	*ret = lb_finish(env, lb_nat_reply(env, &pkt, &ifindex));
+	if (ret->reason != LB_R_NAT_REPLY)
+		return;
+	ret->ifindex = ifindex;
+	ret->verdict = ifindex == lb_env_ifindex(env) ? LB_VERDICT_TX : LB_VERDICT_REDIRECT;
+}
+LB_STAGE(nat_reply)
+
+/* What was selected is done: sent, passed to this host, answered with a reset, or dropped. */
+static __always_inline struct lb_result lb_forward_selected(struct lb_env *env,
+							    const struct lb_pkt *pkt,
+							    const struct lb_vip *vip, __u32 vip_id,
+							    enum lb_reason r,
+							    const struct lb_choice *choice)
+{
 	if (r == LB_R_RESET_SENT)
 		r = lb_reset(env, pkt);
 	if (r != LB_R_OK)
 		return lb_finish(env, r);
-	if (choice.backend == LB_BACKEND_LOCAL) {
-		lb_count_packet(lb_env_vip_count(env, vip_id), pkt->ip_len, choice.is_new);
+	if (choice->backend == LB_BACKEND_LOCAL) {
+		lb_count_packet(lb_env_vip_count(env, vip_id), pkt->ip_len, choice->is_new);
 		return lb_finish(env, LB_R_LOCAL);
 	}
-	return lb_forward_to(env, pkt, vip, vip_id, &choice);
+	return lb_forward_to(env, pkt, vip, vip_id, choice);
 }
 
-/* Any frame. Out of line: what it needs of registers and stack is none of the hot path's. */
-static __noinline void lb_forward_any(struct lb_env *env, struct lb_result *ret)
+/* Stage: a SYN for which there is more to do than to read its slot. */
+static __always_inline void lb_stage_syn(struct lb_env *env, struct lb_result *ret)
 {
+	struct lb_choice choice = {};
+	const struct lb_vip *vip;
+	struct lb_pkt pkt;
+	__u32 vip_id;
+
+	*ret = (struct lb_result){.next = LB_NEXT_SEND, .reason = LB_R_INTERNAL};
+	if (lb_parse(env, &pkt) != LB_R_OK)
+		return;
+	vip_id = lb_vip_find(env, pkt.daddr, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
+	vip = lb_env_vip(env, vip_id);
+	if (!vip)
+		return;
+	ret->reason = lb_select_syn(env, &pkt, vip, vip_id, &choice);
+	ret->vip = vip_id;
+	ret->hash = choice.hash;
+	ret->backend = choice.backend;
+	ret->is_new = choice.is_new;
+}
+LB_STAGE(syn)
+
+/* Stage: what an earlier one selected is done. */
+static __always_inline void lb_stage_send(struct lb_env *env, struct lb_result *ret)
+{
+	struct lb_choice choice = {
+		.backend = ret->backend, .hash = ret->hash, .is_new = ret->is_new};
+	const struct lb_vip *vip = lb_env_vip(env, ret->vip);
+	__u32 vip_id = ret->vip, reason = ret->reason;
+	struct lb_pkt pkt;
+
+	if (!vip || lb_parse(env, &pkt) != LB_R_OK)
+		*ret = lb_finish(env, LB_R_INTERNAL);
+	else
+		*ret = lb_forward_selected(env, &pkt, vip, vip_id, reason, &choice);
+}
+LB_STAGE(send)
+
+/* Stage: any frame. What it needs of registers and stack is none of the hot path's. */
+static __always_inline void lb_stage_any(struct lb_env *env, struct lb_result *ret)
+{
+	struct lb_choice choice = {};
 	const struct lb_vip *vip;
 	struct lb_pkt pkt;
 	enum lb_reason r;
@@ -279,20 +419,28 @@ static __noinline void lb_forward_any(struct lb_env *env, struct lb_result *ret)
 
 	r = lb_parse(env, &pkt);
 	if (r != LB_R_OK) {
-		*ret = lb_later_odd(r);
+		*ret = lb_later(LB_NEXT_ODD);
 		return;
 	}
 	vip_id = lb_vip_find(env, pkt.daddr, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
 	vip = lb_env_vip(env, vip_id);
-	if (!vip || !(vip->flags & LB_VIP_F_ACTIVE))
-		*ret = lb_finish(env, LB_R_NOT_VIP);
-	else
-		*ret = lb_forward_vip(env, &pkt, vip, vip_id);
+	if (!vip || !(vip->flags & LB_VIP_F_ACTIVE)) {
+		*ret = lb_nat_in_use(env) ? lb_later(LB_NEXT_NAT_REPLY)
+					  : lb_finish(env, LB_R_NOT_VIP);
+	} else if (vip->mode == LB_MODE_NAT) {
+		*ret = lb_later(LB_NEXT_NAT_CHOOSE);
+	} else if (lb_is_syn(&pkt)) {
+		*ret = lb_later(LB_NEXT_SYN);
+	} else {
+		r = lb_select_segment(env, &pkt, vip, vip_id, &choice);
+		*ret = lb_forward_selected(env, &pkt, vip, vip_id, r, &choice);
+	}
 }
+LB_STAGE(any)
 
 /*
  * A plain segment (lb_parse_plain4(), lb_parse_plain6()). 1: *ret is its fate. 0: it is a case for
- * lb_forward_any(); nothing was changed or counted.
+ * lb_stage_any(); nothing was changed or counted.
  */
 static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_pkt *pkt,
 					    struct lb_result *ret)
@@ -306,10 +454,12 @@ static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_
 	vip_id = lb_vip_find(env, pkt->daddr, pkt->dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
 	vip = lb_env_vip(env, vip_id);
 	if (!vip || !(vip->flags & LB_VIP_F_ACTIVE)) {
+		if (lb_unlikely(lb_nat_in_use(env)))
+			return 0;
 		*ret = lb_finish(env, LB_R_NOT_VIP);
 		return 1;
 	}
-	if (!lb_select_plain(env, pkt, vip, &choice))
+	if (lb_unlikely(vip->mode == LB_MODE_NAT) || !lb_select_plain(env, pkt, vip, &choice))
 		return 0;
 	b = lb_env_backend(env, choice.backend);
 	if (lb_unlikely(!b || !(b->flags & LB_BACKEND_F_NEXTHOP)))
@@ -326,11 +476,33 @@ static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_
 	return 1;
 }
 
+/* What no fast way was found for. */
+static __always_inline struct lb_result lb_forward_rare(struct lb_env *env)
+{
+	struct lb_result r = {};
+
+	lb_run_any(env, &r);
+	if (r.next == LB_NEXT_SYN)
+		lb_run_syn(env, &r);
+	else if (r.next == LB_NEXT_NAT_CHOOSE)
+		lb_run_nat_choose(env, &r);
+	if (r.next == LB_NEXT_SEND)
+		lb_run_send(env, &r);
+	else if (r.next == LB_NEXT_NAT_SEND)
+		lb_run_nat_send(env, &r);
+	else if (r.next == LB_NEXT_NAT_REPLY)
+		lb_run_nat_reply(env, &r);
+	else if (r.next == LB_NEXT_ODD)
+		lb_run_odd(env, &r);
+	if (r.next == LB_NEXT_TOO_BIG)
+		lb_run_too_big(env, &r);
+	return r;
+}
+
 static __always_inline struct lb_result lb_forward(struct lb_env *env)
 {
-	struct lb_result r, other;
 	struct lb_pkt pkt4, pkt6;
-	struct lb_env apart;
+	struct lb_result r = {};
 
 	if (lb_likely(lb_parse_plain4(env, &pkt4))) {
 		if (lb_likely(lb_forward_plain(env, &pkt4, &r)))
@@ -339,14 +511,7 @@ static __always_inline struct lb_result lb_forward(struct lb_env *env)
 		if (lb_likely(lb_forward_plain(env, &pkt6, &r)))
 			return r;
 	}
-	apart = *env; /* so that the caller's, whose address goes nowhere, may stay in registers */
-	lb_forward_any(&apart, &other);
-	if (!other.verdict && other.reason == LB_R_TOO_BIG)
-		lb_forward_too_big(&apart, &other);
-	else if (!other.verdict)
-		lb_forward_odd(&apart, &other);
-	*env = apart;
-	return other;
+	return lb_forward_rare(env);
 }
 
 #endif

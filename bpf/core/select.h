@@ -370,25 +370,38 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_ACK))
 		return 0;
 	ret->is_new = 1;
-	return vip->policy == LB_POLICY_HASH ||
-	       (vip->policy == LB_POLICY_P2C && lb_p2c_of(env, s) == s.cur);
+	if (vip->policy == LB_POLICY_HASH)
+		return 1;
+	if (vip->policy != LB_POLICY_P2C || lb_p2c_of(env, s) != s.cur)
+		return 0;
+	lb_load_add(env, s.cur);
+	return 1;
+}
+
+/* A SYN: LB_R_OK: ret->backend is where it goes. Otherwise why it must be dropped. */
+static __always_inline enum lb_reason lb_select_syn(struct lb_env *env, const struct lb_pkt *pkt,
+						    const struct lb_vip *vip, __u32 vip_id,
+						    struct lb_choice *ret)
+{
+	if (lb_find_slot(env, pkt, vip, ret) < 0)
+		return LB_R_INTERNAL;
+	return lb_select_new(env, pkt, vip, vip_id, lb_slot_read(ret->slot), ret);
 }
 
 /*
- * LB_R_OK: ret->backend is where the packet goes (LB_BACKEND_LOCAL: this host). LB_R_RESET_SENT:
- * its node is dead, answer with a reset. Otherwise why it must be dropped.
+ * Any other segment. LB_R_OK: ret->backend is where it goes (LB_BACKEND_LOCAL: this host).
+ * LB_R_RESET_SENT: its node is dead, answer with a reset. Otherwise why it must be dropped.
  */
-static __always_inline enum lb_reason lb_select(struct lb_env *env, const struct lb_pkt *pkt,
-						const struct lb_vip *vip, __u32 vip_id,
-						struct lb_choice *ret)
+static __always_inline enum lb_reason lb_select_segment(struct lb_env *env,
+							const struct lb_pkt *pkt,
+							const struct lb_vip *vip, __u32 vip_id,
+							struct lb_choice *ret)
 {
 	struct lb_slot s;
 
 	if (lb_find_slot(env, pkt, vip, ret) < 0)
 		return LB_R_INTERNAL;
 	s = lb_slot_read(ret->slot);
-	if (lb_is_syn(pkt))
-		return lb_select_new(env, pkt, vip, vip_id, s, ret);
 	if (s.prev || s.exc || (vip->flags & LB_VIP_F_TRACK))
 		return lb_select_known(env, pkt, vip, vip_id, s, ret);
 	ret->backend = s.cur;

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Mode nat: client -> VIP becomes this host -> node, and the node's answer becomes VIP -> client
+ * (RFC 2663 section 4.1.2, "twice NAT"). Every flow has an entry for each direction (maps/nat.h).
+ *
+ * Source ports are taken by adding the entry of the answers, which fails if the port is in use
+ * towards that node: no CPU can take what another has.
+ */
+#ifndef LB_CORE_NAT_H
+#define LB_CORE_NAT_H
+
+#include "bpf/core/icmp.h"
+#include "bpf/core/reset.h"
+#include "bpf/core/select.h"
+#include "maps/nat.h"
+
+#define LB_NAT_TRIES 16 /* source ports tried for a new flow */
+
+/* What a translated packet gets. Ports in network order. */
+struct lb_nat_to {
+	__be32 saddr[4];
+	__be32 daddr[4];
+	__be16 sport;
+	__be16 dport;
+};
+
+/* Ones' complement difference of n words: what a checksum over them changes by. */
+static __always_inline __u64 lb_csum_diff(const __be32 *from, const __be32 *to, int first)
+{
+	__u64 sum = 0;
+
+#if defined(__clang__)
+#pragma unroll
+#endif
+	for (int i = 0; i < 4; i++)
+		if (i >= first)
+			sum += (__u64)(__u32)~from[i] + to[i];
+	return sum;
+}
+
+static __always_inline __u16 lb_csum_apply(__u16 check, __u64 diff)
+{
+	__u64 sum = (__u16)~check + diff;
+
+	return ~lb_csum_fold((sum & 0xffffffff) + (sum >> 32));
+}
+
+/* Sums of the addresses' change; IPv4 addresses are the last word. */
+static __always_inline __u64 lb_nat_addr_diff(const struct lb_pkt *pkt, const struct lb_nat_to *to)
+{
+	int first = pkt->family == 4 ? 3 : 0;
+
+	return lb_csum_diff(pkt->saddr, to->saddr, first) +
+	       lb_csum_diff(pkt->daddr, to->daddr, first);
+}
+
+/* RFC 1624 on the TCP checksum: pseudo header and ports. */
+static __always_inline enum lb_reason lb_nat_tcp(struct lb_env *env, const struct lb_pkt *pkt,
+						 const struct lb_nat_to *to)
+{
+	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l4_off, LB_L4_MASK));
+	struct tcphdr *tcp = lb_take(&c, sizeof(*tcp));
+	__u64 diff = lb_nat_addr_diff(pkt, to);
+
+	if (!tcp)
+		return LB_R_TRUNCATED;
+	diff += (__u64)(__u16)~pkt->sport + to->sport + (__u16)~pkt->dport + to->dport;
+	tcp->check = lb_csum_apply(tcp->check, diff);
+	tcp->source = to->sport;
+	tcp->dest = to->dport;
+	return LB_R_OK;
+}
+
+static __always_inline enum lb_reason lb_nat_ip(struct lb_env *env, const struct lb_pkt *pkt,
+						const struct lb_nat_to *to)
+{
+	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l3_off, LB_L3_MASK));
+
+	if (pkt->family == 4) {
+		struct iphdr *ip = lb_take(&c, sizeof(*ip));
+
+		if (!ip)
+			return LB_R_TRUNCATED;
+		ip->check = lb_csum_apply(ip->check, lb_nat_addr_diff(pkt, to));
+		ip->saddr = to->saddr[3];
+		ip->daddr = to->daddr[3];
+		lb_ttl_decrement(ip, 4);
+	} else {
+		struct ipv6hdr *ip = lb_take(&c, sizeof(*ip));
+
+		if (!ip)
+			return LB_R_TRUNCATED;
+		lb_copy16(ip->saddr.s6_addr32, to->saddr);
+		lb_copy16(ip->daddr.s6_addr32, to->daddr);
+		ip->hop_limit--;
+	}
+	return LB_R_OK;
+}
+
+/* Where a translated frame goes. */
+struct lb_nat_way {
+	__u32 ifindex;
+	__u32 macs[3]; /* destination, source */
+};
+
+/* Link header: VLAN tags stay on the device they came from, and go on another. */
+static __always_inline enum lb_reason lb_nat_link(struct lb_env *env, const struct lb_pkt *pkt,
+						  const struct lb_nat_way *way)
+{
+	__u32 l3 = LB_BOUND(pkt->l3_off, LB_L3_MASK);
+	__be16 *proto;
+	struct lb_cursor c;
+	__u32 *at;
+
+	if (way->ifindex != lb_env_ifindex(env) && l3 > ETH_HLEN &&
+	    lb_env_head(env, (int)LB_BOUND(l3 - ETH_HLEN, LB_TAGS_MASK)) < 0)
+		return LB_R_HEADROOM;
+	c = lb_cursor_at(env, 0);
+	at = lb_take(&c, 2 * ETH_ALEN);
+	if (!at)
+		return LB_R_TRUNCATED;
+	at[0] = way->macs[0];
+	at[1] = way->macs[1];
+	at[2] = way->macs[2];
+	if (way->ifindex == lb_env_ifindex(env))
+		return LB_R_OK;
+	proto = lb_take(&c, sizeof(*proto));
+	if (!proto)
+		return LB_R_TRUNCATED;
+	*proto = lb_eth_proto(pkt->family);
+	return LB_R_OK;
+}
+
+static __always_inline enum lb_reason lb_nat_rewrite(struct lb_env *env, const struct lb_pkt *pkt,
+						     const struct lb_nat_to *to,
+						     const struct lb_nat_way *way)
+{
+	enum lb_reason r;
+
+	if (pkt->ttl <= 1)
+		return LB_R_TTL;
+	r = lb_nat_tcp(env, pkt, to);
+	if (r == LB_R_OK)
+		r = lb_nat_ip(env, pkt, to);
+	if (r == LB_R_OK)
+		r = lb_nat_link(env, pkt, way);
+	return r;
+}
+
+/* --- entries ---------------------------------------------------------------------------------- */
+
+static __always_inline void lb_nat_key_of(const struct lb_backend *b, __be16 nat_port,
+					  struct lb_nat_key *ret_key)
+{
+	lb_copy16(ret_key->node, b->addr);
+	ret_key->node_port = b->port;
+	ret_key->nat_port = nat_port;
+}
+
+static __always_inline __u8 lb_nat_flags_of(__u8 tcp_flags)
+{
+	if (tcp_flags & LB_TCP_RST)
+		return LB_NAT_F_CLOSED;
+	return tcp_flags & LB_TCP_FIN ? LB_NAT_F_CLOSING : 0;
+}
+
+static __always_inline void lb_nat_uncount(struct lb_env *env, struct lb_nat_flow *flow)
+{
+	if (!(flow->flags & LB_NAT_F_COUNTED))
+		return;
+	flow->flags &= ~LB_NAT_F_COUNTED;
+	lb_flows_add(env, flow->backend, -1);
+}
+
+static __always_inline void lb_nat_touch(struct lb_env *env, struct lb_nat_flow *flow,
+					 const struct lb_pkt *pkt, __u32 now)
+{
+	__u8 ended = lb_nat_flags_of(pkt->tcp_flags);
+
+	if (ended) {
+		flow->flags |= ended;
+		lb_nat_uncount(env, flow);
+	}
+	if ((flow->flags & LB_NAT_F_HALF) && !(pkt->tcp_flags & LB_TCP_SYN))
+		flow->flags &= ~LB_NAT_F_HALF;
+	if (now - flow->seen > LB_SEEN_REFRESH)
+		flow->seen = now;
+}
+
+static __always_inline int lb_nat_is_valid(struct lb_env *env, const struct lb_nat_flow *flow)
+{
+	const struct lb_backend *b = lb_env_backend(env, flow->backend);
+
+	return b && (b->flags & LB_BACKEND_F_ALIVE) && b->generation == flow->generation;
+}
+
+/* The search for a source port. */
+struct lb_nat_search {
+	struct lb_env *env;
+	struct lb_nat_key key;
+	struct lb_nat_reply reply;
+	__u32 low;
+	__u32 n;
+	__u32 hash;
+	__u32 found;
+};
+
+/* One port; 0 to go on. Odd steps, so that the tries of neighbouring flows do not collide. */
+static long lb_nat_try_port(__u32 i, void *ctx)
+{
+	struct lb_nat_search *s = ctx;
+
+	s->key.nat_port = lb_htons(s->low + (s->hash + i * (2 * (s->hash >> 20) + 1)) % s->n);
+	if (lb_env_nat_reply_add(s->env, &s->key, &s->reply) < 0)
+		return 0;
+	s->found = 1;
+	return 1;
+}
+
+/* Take a source port towards b by adding the entry of the answers. 0: none was free. */
+static __always_inline __be16 lb_nat_take_port(struct lb_env *env, const struct lb_backend *b,
+					       struct lb_nat_search *s)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+
+	if (!ctl || !ctl->nat_port_low || ctl->nat_port_high < ctl->nat_port_low)
+		return 0;
+	s->env = env;
+	s->found = 0;
+	s->low = ctl->nat_port_low;
+	s->n = ctl->nat_port_high - s->low + 1;
+	lb_nat_key_of(b, 0, &s->key);
+	lb_env_loop(env, LB_NAT_TRIES, lb_nat_try_port, s);
+	return s->found ? s->key.nat_port : 0;
+}
+
+static __always_inline void lb_nat_forget(struct lb_env *env, const struct lb_flow_key *key,
+					  struct lb_nat_flow *flow)
+{
+	const struct lb_backend *b = lb_env_backend(env, flow->backend);
+	struct lb_nat_key reply;
+
+	lb_nat_uncount(env, flow);
+	if (b && b->generation == flow->generation) {
+		lb_nat_key_of(b, flow->nat_port, &reply);
+		lb_env_nat_reply_delete(env, &reply);
+	}
+	lb_env_nat_flow_delete(env, key);
+}
+
+/* --- from the client -------------------------------------------------------------------------- */
+
+/* Answers leave by the device and to the neighbour that the client's SYN came from. */
+static __always_inline int lb_nat_way_back(struct lb_env *env, struct lb_nat_reply *reply)
+{
+	struct lb_cursor c = lb_cursor_at(env, 0);
+	const struct ethhdr *eth = lb_take(&c, sizeof(*eth));
+
+	if (!eth)
+		return -1;
+	lb_memcpy(reply->dmac, eth->h_source, ETH_ALEN);
+	lb_memcpy(reply->smac, eth->h_dest, ETH_ALEN);
+	reply->ifindex = lb_env_ifindex(env);
+	return 0;
+}
+
+static __always_inline enum lb_reason lb_nat_new(struct lb_env *env, const struct lb_pkt *pkt,
+						 const struct lb_vip *vip, __u32 vip_id,
+						 const struct lb_flow_key *key, __u32 now,
+						 struct lb_choice *ret, __be16 *ret_port)
+{
+	struct lb_nat_flow flow = {.flags = LB_NAT_F_HALF | LB_NAT_F_COUNTED, .seen = now};
+	struct lb_nat_search search = {
+		.reply = {.client_port = pkt->sport, .vip = vip_id, .seen = now},
+	};
+	const struct lb_backend *b;
+
+	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST))
+		return LB_R_BAD_FLAGS;
+	ret->hash = lb_pkt_hash(env, pkt, vip->affinity);
+	ret->slot = lb_env_slot(env, vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots));
+	if (!ret->slot)
+		return LB_R_INTERNAL;
+	ret->backend = lb_choose(env, vip, lb_slot_read(ret->slot), ret->hash);
+	ret->is_new = 1;
+	if (ret->backend == LB_BACKEND_LOCAL)
+		return LB_R_OK;
+	b = lb_env_backend(env, ret->backend);
+	if (!b || !ret->backend)
+		return LB_R_NO_BACKEND;
+	if (!lb_may_add(env, now))
+		return LB_R_NAT_FULL;
+	lb_copy16(search.reply.client, pkt->saddr);
+	search.reply.backend = ret->backend;
+	search.hash = ret->hash;
+	if (lb_nat_way_back(env, &search.reply) < 0)
+		return LB_R_TRUNCATED;
+	flow.nat_port = lb_nat_take_port(env, b, &search);
+	if (!flow.nat_port) {
+		lb_count_event(env, LB_EV_NAT_PORTS);
+		return LB_R_NAT_FULL;
+	}
+	flow.backend = ret->backend;
+	flow.generation = b->generation;
+	if (lb_env_nat_flow_put(env, key, &flow) < 0) {
+		lb_env_nat_reply_delete(env, &search.key);
+		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
+		return LB_R_NAT_FULL;
+	}
+	lb_flows_add(env, ret->backend, 1);
+	lb_load_add(env, ret->backend);
+	lb_count_event(env, LB_EV_FLOW_ADDED);
+	*ret_port = flow.nat_port;
+	return LB_R_OK;
+}
+
+/* A SYN that begins another connection on a tuple whose entry belongs to an ended or dead one. */
+static __always_inline int lb_nat_syn_replaces(struct lb_env *env, const struct lb_nat_flow *flow,
+					       __u32 now)
+{
+	if (flow->flags & (LB_NAT_F_CLOSING | LB_NAT_F_CLOSED))
+		return 1;
+	if (!lb_nat_is_valid(env, flow))
+		return 1;
+	return (flow->flags & LB_NAT_F_HALF) &&
+	       now - flow->seen >= LB_TICKS_FROM_MS(LB_HALF_OPEN_MS);
+}
+
+/*
+ * LB_R_OK: ret->backend, *ret_port are where the segment goes. LB_R_RESET_SENT, LB_R_NAT_UNKNOWN:
+ * to be answered with a reset.
+ */
+static __always_inline enum lb_reason lb_nat_select(struct lb_env *env, const struct lb_pkt *pkt,
+						    const struct lb_vip *vip, __u32 vip_id,
+						    struct lb_choice *ret, __be16 *ret_port)
+{
+	__u32 now = lb_env_ticks(env);
+	struct lb_nat_flow *flow;
+	struct lb_flow_key key;
+
+	ret->is_new = 0;
+	ret->hash = 0;
+	lb_flow_key_of(pkt, vip_id, &key);
+	flow = lb_env_nat_flow(env, &key);
+	if (flow && lb_is_syn(pkt) && lb_nat_syn_replaces(env, flow, now)) {
+		lb_nat_forget(env, &key, flow);
+		flow = NULL;
+	}
+	if (!flow && lb_is_syn(pkt))
+		return lb_nat_new(env, pkt, vip, vip_id, &key, now, ret, ret_port);
+	if (!flow) {
+		struct lb_slot *slot;
+
+		/* Flows that this host itself answers have no entry. */
+		ret->hash = lb_pkt_hash(env, pkt, vip->affinity);
+		slot = lb_env_slot(env,
+				   vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots));
+		ret->backend = LB_BACKEND_LOCAL;
+		if (slot && (slot->cur == LB_BACKEND_LOCAL || slot->prev == LB_BACKEND_LOCAL))
+			return LB_R_OK;
+		return LB_R_NAT_UNKNOWN;
+	}
+	if (!lb_nat_is_valid(env, flow)) {
+		lb_count_event(env, LB_EV_FLOW_VOID);
+		lb_nat_forget(env, &key, flow);
+		return LB_R_RESET_SENT;
+	}
+	lb_nat_touch(env, flow, pkt, now);
+	ret->backend = flow->backend;
+	*ret_port = flow->nat_port;
+	return LB_R_OK;
+}
+
+/* Client -> VIP becomes this host -> node. */
+static __always_inline enum lb_reason lb_nat_to_node(struct lb_env *env, const struct lb_pkt *pkt,
+						     const struct lb_backend *b, __be16 nat_port)
+{
+	struct lb_nat_way way = {.ifindex = b->ifindex};
+	struct lb_nat_to to;
+
+	if (b->family != pkt->family)
+		return LB_R_NO_NEXTHOP;
+	lb_put_macs(way.macs, b);
+	lb_copy16(to.saddr, b->src);
+	lb_copy16(to.daddr, b->addr);
+	to.sport = nat_port;
+	to.dport = b->port;
+	return lb_nat_rewrite(env, pkt, &to, &way);
+}
+
+/* --- from the node ---------------------------------------------------------------------------- */
+
+/*
+ * A segment to an address that mode nat sends from. LB_R_NAT_REPLY: it is on its way to the
+ * client, *ret_ifindex is where. LB_R_NOT_VIP: no flow of ours, the kernel's.
+ */
+static __always_inline enum lb_reason lb_nat_reply(struct lb_env *env, const struct lb_pkt *pkt,
+						   __u32 *ret_ifindex)
+{
+	struct lb_nat_key key = {.node_port = pkt->sport, .nat_port = pkt->dport};
+	__u8 ended = lb_nat_flags_of(pkt->tcp_flags);
+	struct lb_nat_reply *reply;
+	const struct lb_vip *vip;
+	struct lb_nat_way way;
+	struct lb_nat_to to;
+	enum lb_reason r;
+	__u32 now;
+
+	lb_copy16(key.node, pkt->saddr);
+	reply = lb_env_nat_reply(env, &key);
+	if (!reply)
+		return LB_R_NOT_VIP;
+	vip = lb_env_vip(env, reply->vip);
+	if (!vip)
+		return LB_R_INTERNAL;
+	now = lb_env_ticks(env);
+	if (ended)
+		reply->flags |= ended;
+	if (now - reply->seen > LB_SEEN_REFRESH)
+		reply->seen = now;
+	lb_copy16(to.saddr, vip->addr);
+	lb_copy16(to.daddr, reply->client);
+	to.sport = vip->port;
+	to.dport = reply->client_port;
+	way.ifindex = reply->ifindex;
+	lb_memcpy(way.macs, reply->dmac, sizeof(way.macs));
+	r = lb_nat_rewrite(env, pkt, &to, &way);
+	*ret_ifindex = way.ifindex;
+	return r == LB_R_OK ? LB_R_NAT_REPLY : r;
+}
+
+#endif
