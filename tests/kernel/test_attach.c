@@ -7,6 +7,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <sched.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
@@ -102,6 +104,15 @@ static void interfaces_ok(struct attach *a, const struct config_interface *i, ui
 
 	if (attach_interfaces(a, i, n, &err) < 0)
 		fail_msg("attach_interfaces: %s", err.text);
+}
+
+static const struct attach_status *first_status(const struct attach *a)
+{
+	uint32_t n;
+	const struct attach_status *status = attach_status(a, &n);
+
+	assert_true(n > 0);
+	return status;
 }
 
 static void assert_change(const struct attach *a, uint32_t i, enum attach_change want)
@@ -398,6 +409,55 @@ static void test_interface_that_comes_back_is_attached_again(void **state)
 	attach_close(&a);
 }
 
+/* Keep what the agent keeps once it runs. */
+static void drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+
+	data[0].effective = data[0].permitted = 1u << CAP_NET_ADMIN;
+	data[1].effective = data[1].permitted = 1u << (CAP_PERFMON - 32) | 1u << (CAP_BPF - 32);
+	assert_int_equal(syscall(SYS_capset, &header, data), 0);
+}
+
+static void test_reload_works_without_cap_sys_admin(void **state)
+{
+	struct attach *a;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	a = open_ok(ATTACH_START_NEW);
+	interfaces_ok(a, veths, 1);
+	if (first_status(a)->how == ATTACH_HOW_DISPATCHER) {
+		attach_close(&a);
+		print_message("skip: libxdp's dispatcher needs CAP_SYS_ADMIN\n");
+		skip();
+	}
+	pid = fork();
+	if (pid == 0) {
+		drop_capabilities();
+		interfaces_ok(a, veths, 2);
+		interfaces_ok(a, &veths[1], 1);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(attached("sl0", NULL), 0);
+	assert_int_not_equal(attached("sl1", NULL), 0);
+	attach_close(&a);
+	pid = fork();
+	if (pid == 0) { /* a new agent finds the program by its pin */
+		a = open_ok(ATTACH_START_ADOPTED);
+		drop_capabilities();
+		interfaces_ok(a, &veths[1], 1);
+		assert_change(a, 0, ATTACH_CHANGE_NONE);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void test_detach_leaves_nothing(void **state)
 {
 	struct attach_error err;
@@ -558,15 +618,6 @@ static void test_bpffs_is_mounted_where_it_is_missing(void **state)
 
 /* --- in libxdp's dispatcher, where the kernel has it ------------------------------------------ */
 
-static const struct attach_status *first_status(const struct attach *a)
-{
-	uint32_t n;
-	const struct attach_status *status = attach_status(a, &n);
-
-	assert_true(n > 0);
-	return status;
-}
-
 static void skip_without_dispatcher(struct attach **a)
 {
 	if (first_status(*a)->how == ATTACH_HOW_DISPATCHER)
@@ -705,6 +756,7 @@ int main(void)
 		T(test_mode_of_a_running_program_is_not_changed),
 		T(test_interface_that_is_not_listed_any_more_is_left),
 		T(test_interface_that_comes_back_is_attached_again),
+		T(test_reload_works_without_cap_sys_admin),
 		T(test_detach_leaves_nothing),
 		T(test_detach_without_an_agent),
 		T(test_half_made_set_is_rebuilt),

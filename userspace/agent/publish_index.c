@@ -150,6 +150,14 @@ void publish_index_remove(struct publish *p, const __be32 addr[4], __be16 port, 
 	}
 }
 
+/* Cells of other kinds belong to no VIP; whoever inserted them looks after them. */
+static bool has_owner(const struct publish *p, const struct lb_vip_cell *c)
+{
+	if (c->kind != LB_VIP_KIND_SERVICE && c->kind != LB_VIP_KIND_ADDRESS)
+		return true;
+	return c->vip < LB_VIPS_MAX && p->t->vip_info[c->vip].name[0];
+}
+
 /*
  * An agent that died while it moved a key left it in both cells; one that died while it released a
  * VIP may have left a cell of no VIP. Nobody reads the second copy: the first cell is looked at
@@ -162,8 +170,7 @@ void publish_index_adopt(struct publish *p)
 
 		if (c->kind == LB_VIP_KIND_EMPTY)
 			continue;
-		if (c->vip >= LB_VIPS_MAX || !p->t->vip_info[c->vip].name[0] ||
-		    publish_index_find(p, c->addr, c->port, c->proto) != c)
+		if (!has_owner(p, c) || publish_index_find(p, c->addr, c->port, c->proto) != c)
 			cell_clear(c);
 	}
 }
