@@ -142,6 +142,7 @@ static long lb_scan_member(__u32 i, void *ctx)
 	__u64 value;
 	__u32 id;
 
+	(void)i;
 	if (!members)
 		return 1;
 	if (scan->at >= scan->n)

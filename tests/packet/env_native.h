@@ -17,6 +17,7 @@
 
 #include "maps/backend.h"
 #include "maps/flow.h"
+#include "maps/nat.h"
 #include "maps/stats.h"
 #include "maps/table.h"
 #include "maps/vip.h"
@@ -35,6 +36,8 @@ struct native_flows {
 	uint32_t room;
 };
 
+#define NATIVE_NAT_ROOM 8
+
 struct native_tables {
 	struct lb_control *control;
 	struct lb_vip_cell *vip_index;
@@ -51,6 +54,16 @@ struct native_tables {
 	struct lb_count *backend_counts;
 	__u64 *counters;
 	struct native_flows flows, half_open;
+	struct native_nat_flow {
+		int used;
+		struct lb_flow_key key;
+		struct lb_nat_flow flow;
+	} nat_flows[NATIVE_NAT_ROOM];
+	struct native_nat_reply {
+		int used;
+		struct lb_nat_key key;
+		struct lb_nat_reply reply;
+	} nat_replies[NATIVE_NAT_ROOM];
 	__u32 ticks;
 };
 
@@ -152,10 +165,91 @@ static inline void lb_env_flow_delete(struct lb_env *env, enum lb_flow_table tab
 		e->used = 0;
 }
 
+/* Entry of a table of `room` whose key is `key`, or (key NULL) a free one; NULL: none. */
+#define NATIVE_NAT_FIND(name, entry, array, type)                                                  \
+	static inline struct entry *name(struct native_tables *t, const type *key)                 \
+	{                                                                                          \
+		for (uint32_t i = 0; i < NATIVE_NAT_ROOM; i++) {                                   \
+			struct entry *e = &t->array[i];                                            \
+                                                                                                   \
+			if (key ? e->used && !memcmp(&e->key, key, sizeof(*key)) : !e->used)       \
+				return e;                                                          \
+		}                                                                                  \
+		return NULL;                                                                       \
+	}
+
+NATIVE_NAT_FIND(native_nat_flow_find, native_nat_flow, nat_flows, struct lb_flow_key)
+NATIVE_NAT_FIND(native_nat_reply_find, native_nat_reply, nat_replies, struct lb_nat_key)
+
+static inline struct lb_nat_flow *lb_env_nat_flow(struct lb_env *env,
+						  const struct lb_flow_key *key)
+{
+	struct native_nat_flow *e = native_nat_flow_find(env->t, key);
+
+	return e ? &e->flow : NULL;
+}
+
+static inline int lb_env_nat_flow_put(struct lb_env *env, const struct lb_flow_key *key,
+				      const struct lb_nat_flow *flow)
+{
+	struct native_nat_flow *e = native_nat_flow_find(env->t, key);
+
+	if (!e)
+		e = native_nat_flow_find(env->t, NULL);
+	if (!e)
+		return -E2BIG;
+	*e = (struct native_nat_flow){.used = 1, .key = *key, .flow = *flow};
+	return 0;
+}
+
+static inline void lb_env_nat_flow_delete(struct lb_env *env, const struct lb_flow_key *key)
+{
+	struct native_nat_flow *e = native_nat_flow_find(env->t, key);
+
+	if (e)
+		e->used = 0;
+}
+
+static inline struct lb_nat_reply *lb_env_nat_reply(struct lb_env *env,
+						    const struct lb_nat_key *key)
+{
+	struct native_nat_reply *e = native_nat_reply_find(env->t, key);
+
+	return e ? &e->reply : NULL;
+}
+
+static inline int lb_env_nat_reply_add(struct lb_env *env, const struct lb_nat_key *key,
+				       const struct lb_nat_reply *reply)
+{
+	struct native_nat_reply *e;
+
+	if (native_nat_reply_find(env->t, key))
+		return -EEXIST;
+	e = native_nat_reply_find(env->t, NULL);
+	if (!e)
+		return -E2BIG;
+	*e = (struct native_nat_reply){.used = 1, .key = *key, .reply = *reply};
+	return 0;
+}
+
+static inline void lb_env_nat_reply_delete(struct lb_env *env, const struct lb_nat_key *key)
+{
+	struct native_nat_reply *e = native_nat_reply_find(env->t, key);
+
+	if (e)
+		e->used = 0;
+}
+
 static inline __u32 lb_env_ticks(struct lb_env *env)
 {
 	return env->t->ticks;
 }
+
+#define lb_env_loop(env, n, step, state)                                                           \
+	do {                                                                                       \
+		for (__u32 loop_i = 0; loop_i < (n) && !step(loop_i, state); loop_i++)             \
+			;                                                                          \
+	} while (0)
 
 static inline __u32 lb_env_ifindex(struct lb_env *env)
 {

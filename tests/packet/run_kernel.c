@@ -209,6 +209,8 @@ static void kernel_flows_clear(struct runner *r)
 	(void)r;
 	clear_map(balancer->maps.flows);
 	clear_map(balancer->maps.half_open);
+	clear_map(balancer->maps.nat_flows);
+	clear_map(balancer->maps.nat_replies);
 }
 
 /* The kernel's clock cannot be moved, so the entries grow older instead. */

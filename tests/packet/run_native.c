@@ -116,6 +116,8 @@ static void native_flows_clear(struct runner *r)
 	(void)r;
 	memset(tables.flows.entries, 0, FLOWS_ROOM * sizeof(struct native_flow));
 	memset(tables.half_open.entries, 0, HALF_OPEN_ROOM * sizeof(struct native_flow));
+	memset(tables.nat_flows, 0, sizeof(tables.nat_flows));
+	memset(tables.nat_replies, 0, sizeof(tables.nat_replies));
 	tables.ticks = 0xfffff000; /* the clock turns over within a long case */
 }
 
