@@ -610,7 +610,9 @@ static void test_bpffs_is_mounted_where_it_is_missing(void **state)
 	struct attach *a;
 
 	(void)state;
-	assert_int_equal(umount("/sys/fs/bpf"), 0);
+	while (umount("/sys/fs/bpf") == 0) /* ours, and what the host has below it */
+		;
+	assert_int_equal(access("/sys/fs/bpf/test", F_OK), -1);
 	a = open_ok(ATTACH_START_NEW);
 	attach_close(&a);
 	assert_int_equal(access(PIN_DIR "/control", F_OK), 0);
