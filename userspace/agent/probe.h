@@ -4,7 +4,8 @@
  *
  * A probe is one target and one request: the health check of a node, or one of its pages of
  * metrics. An engine runs any number of them (thousands) from one sd-event loop: each starts every
- * interval +- jitter, never twice at once, over kept connections, within its time and size limits.
+ * interval +- jitter, never twice at once, over a connection of its own that is kept, within its
+ * time and size limits. Plain HTTP/1 goes over http1.h, TLS and HTTP/2 over libcurl.
  * It judges what came back on the wire and no more; what a failure means for a node is health.h's.
  *
  * Nothing here trusts the other side: no redirects, no proxy, no cookies, no name resolution, no

@@ -96,7 +96,7 @@ static void facts_of(struct probe *p, CURL *easy, const struct curl_outcome *o,
 	ret->stalled = total_us / 1000 > p->pr.spec.timeout_ms + PROBE_STALL_MS;
 }
 
-static void times_of(CURL *easy, struct probe_result *res)
+static void times_of(CURL *easy, const struct curl_outcome *o, struct probe_result *res)
 {
 	curl_off_t total_us = 0, sent_us = 0, connect_us = 0;
 	long connects = 0;
@@ -105,7 +105,8 @@ static void times_of(CURL *easy, struct probe_result *res)
 	(void)curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connect_us);
 	(void)curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total_us);
 	(void)curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
-	res->reused = connects == 0;
+	/* It counts connections that came about. */
+	res->reused = connects == 0 && !o->silent && !o->local && o->code != CURLE_COULDNT_CONNECT;
 	res->connect_us = res->reused ? 0 : connect_us;
 	res->rtt_us = total_us - sent_us;
 }
@@ -119,7 +120,7 @@ static void on_done(void *userdata, const struct curl_outcome *outcome)
 
 	p->req = NULL; /* goes back to the loop after this */
 	facts_of(p, easy, outcome, &facts);
-	times_of(easy, &res);
+	times_of(easy, outcome, &res);
 	if (facts.http_status == 204 || facts.http_status == 304)
 		res.framed = true;
 	probe_finish(p, &facts, &res);
