@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Key of a VIP -> its two candidate cells in map "vip_index" (maps/vip.h).
  * Not keyed by a secret: only the operator puts keys into this table.
