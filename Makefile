@@ -41,7 +41,7 @@ SKELS      := $(BPF_OBJS:.bpf.o=.skel.h) $(TBPF_OBJS:.bpf.o=.skel.h)
 LIB_SRC    := $(filter-out userspace/agent/main.c,$(wildcard userspace/agent/*.c userspace/lib/*.c))
 LIB_OBJS   := $(LIB_SRC:%.c=$(B)/obj/%.o)
 SAN_OBJS   := $(LIB_SRC:%.c=$(B)/san/%.o)
-TOOL_NAMES := $(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c))))
+TOOL_NAMES := $(filter-out %_dpdk,$(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c)))))
 TOOLS      := $(TOOL_NAMES:%=$(B)/%)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 ROOT_TESTS := $(patsubst tests/kernel/%.c,$(B)/tests/kernel/%,$(wildcard tests/kernel/test_*.c))
@@ -103,6 +103,30 @@ $(B)/$(1): $$(patsubst %.c,$(B)/obj/%.o,$$(wildcard tools/$(1)/*.c)) $(B)/libslu
 	$$(Q)$$(CC) $$(CFLAGS) $$^ -o $$@ $$(LIBS)
 endef
 $(foreach t,$(TOOL_NAMES),$(eval $(call tool_rule,$(t))))
+
+# --- poll mode: only where libdpdk is ----------------------------------------------------------
+ifeq ($(shell pkg-config --exists libdpdk && echo yes),yes)
+DPDKC    := $(subst -I/,-isystem /,$(shell pkg-config --cflags libdpdk)) -O3 -fno-strict-aliasing \
+	    -Wno-unused-parameter -Wno-maybe-uninitialized
+DPDKLIBS := $(shell pkg-config --libs libdpdk) -lrte_net_ring
+DPDK_OBJ := $(patsubst %.c,$(B)/dpdk/%.o,$(filter-out %/main.c,$(wildcard userspace/dpdk/*.c)))
+$(B)/dpdk/%.o: %.c | $(SKELS)
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(ALLC) $(DPDKC) -c $< -o $@
+
+$(B)/sluice-dpdk: $(B)/dpdk/userspace/dpdk/main.o $(DPDK_OBJ) $(B)/libsluice.a
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(DPDKLIBS) $(LIBS)
+
+DPDK := $(B)/sluice-dpdk
+else
+DPDK := no-dpdk
+.PHONY: no-dpdk
+no-dpdk:
+	$(say) SKIP 'sluice-dpdk: libdpdk is not installed (Debian: libdpdk-dev)'
+endif
+all: $(DPDK)
 
 # --- tests -------------------------------------------------------------------------------------
 $(B)/tests/test_%: tests/unit/test_%.c $(B)/san/libsluice.a

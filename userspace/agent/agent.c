@@ -207,6 +207,8 @@ static int open_kernel(struct agent *agent, const struct config *cfg, struct att
 		.n_pools = cfg->limits.pools,
 		.flows = cfg->limits.flows,
 		.half_open = cfg->limits.half_open,
+		.dpdk = cfg->dataplane == CONFIG_DATAPLANE_DPDK,
+		.nat_flows = cfg->limits.nat_flows,
 	};
 	int r;
 
@@ -273,6 +275,15 @@ static void log_attached(const struct agent *agent)
 								 : "");
 }
 
+/* With dataplane dpdk, sluice-dpdk has the devices, and none gets a program. */
+static int attach_configured(struct agent *agent, const struct config *cfg,
+			     struct attach_error *err)
+{
+	uint32_t n = cfg->dataplane == CONFIG_DATAPLANE_DPDK ? 0 : cfg->n_interfaces;
+
+	return attach_interfaces(agent->attach, cfg->interfaces, n, err);
+}
+
 int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
 	      struct attach_error *err)
 {
@@ -293,7 +304,7 @@ int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
 	if (r == 0)
 		r = agent_apply(agent, *cfg, true, now_ms, err);
 	if (r == 0)
-		r = attach_interfaces(agent->attach, (*cfg)->interfaces, (*cfg)->n_interfaces, err);
+		r = attach_configured(agent, *cfg, err);
 	if (r < 0) {
 		agent->cfg = NULL;
 		agent_free(&agent);
@@ -385,12 +396,12 @@ static int replace_config(struct agent *agent, struct config *old, struct config
 	int64_t now_ms = agent_now_ms(agent);
 	int r;
 
-	r = attach_interfaces(agent->attach, cfg->interfaces, cfg->n_interfaces, err);
+	r = attach_configured(agent, cfg, err);
 	if (r == 0)
 		r = agent_apply(agent, cfg, false, now_ms, err);
 	if (r == 0)
 		return 0;
-	(void)attach_interfaces(agent->attach, old->interfaces, old->n_interfaces, &ignored);
+	(void)attach_configured(agent, old, &ignored);
 	if (agent_apply(agent, old, false, now_ms, &ignored) < 0)
 		log_error("the old configuration could not be put back whole: %s", ignored.text);
 	return r;

@@ -34,6 +34,8 @@ struct attach_settings {
 	uint32_t n_pools;   /* 1 … LB_POOLS_MAX */
 	uint32_t flows;     /* entries of the flow table */
 	uint32_t half_open; /* entries of the half-open table */
+	bool dpdk;          /* exceptions are kept by poll-mode workers: their tables get the room */
+	uint32_t nat_flows; /* flows of mode nat */
 };
 
 enum attach_start {

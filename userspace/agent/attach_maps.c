@@ -15,6 +15,7 @@
 #include "maps/stats.h"
 #include "userspace/agent/attach_priv.h"
 #include "userspace/lib/cleanup.h"
+#include "userspace/lib/flow_table.h"
 
 #define WAY_OVER "; run `sluicectl detach` (this stops forwarding), then start again"
 
@@ -31,15 +32,25 @@ struct map_size {
 	const char *cause; /* what decides it, for the operator */
 };
 
-#define SIZES_N 7
+#define SIZES_N 13
 
 static void sizes_of(const struct attach *a, struct map_size ret_sizes[SIZES_N])
 {
 	const struct attach_settings *s = &a->settings;
+	bool d = s->dpdk;
 	const struct map_size sizes[SIZES_N] = {
 		{"slots", s->n_pools * LB_SLOTS_MAX, "the limit of pools"},
-		{"flows", s->flows, "the limit of flows"},
-		{"half_open", s->half_open, "the limit of half-open flows"},
+		{"flows", d ? 1 : s->flows, "the limit of flows (and dataplane)"},
+		{"half_open", d ? 1 : s->half_open, "the limit of half-open flows (and dataplane)"},
+		{"nat_flows", d || !s->nat_flows ? 1 : s->nat_flows, "the limit of nat flows (and dataplane)"},
+		{"nat_replies", d || !s->nat_flows ? 1 : s->nat_flows, "the limit of nat flows (and dataplane)"},
+		{"dpdk_flows", d ? flow_table_buckets(s->flows) : 1, "dataplane (and limit of flows)"},
+		{"dpdk_half_open", d ? flow_table_buckets(s->half_open) : 1,
+		 "dataplane (and limit of half-open flows)"},
+		{"dpdk_nat_flows", d ? flow_table_buckets(s->nat_flows) : 1,
+		 "dataplane (and limit of nat flows)"},
+		{"dpdk_nat_reply", d ? flow_table_buckets(s->nat_flows) : 1,
+		 "dataplane (and limit of nat flows)"},
 		{"vip_stats", a->n_cpus * LB_VIPS_MAX, "the number of CPUs"},
 		{"backend_stats", a->n_cpus * LB_BACKENDS_MAX, "the number of CPUs"},
 		{"reasons", a->n_cpus * LB_REASONS_MAX, "the number of CPUs"},

@@ -158,6 +158,19 @@ static json_t *report_pool(const struct agent *agent, const struct pool *pool)
 			 (json_int_t)pool->n_builds, "slots_written", (json_int_t)pool->n_words);
 }
 
+/* "device" is what DPDK drives; its name in the kernel is that of the mirror device. */
+static json_t *report_dpdk_interfaces(const struct config *cfg)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < cfg->n_interfaces; i++)
+		json_array_append_new(list, json_pack("{ss ss ss ss*}", "name",
+						      cfg->interfaces[i].name, "mode", "dpdk",
+						      "chain", "alone", "device",
+						      cfg->interfaces[i].device));
+	return list;
+}
+
 static json_t *report_interfaces(const struct agent *agent)
 {
 	json_t *list = json_array();
@@ -219,7 +232,11 @@ json_t *report_status(const struct agent *agent, int64_t now_ms)
 		       "config", agent->cfg->path, "program", attach_program_tag(agent->attach),
 		       "reloads", (json_int_t)agent->n_reloads, "reloads_refused",
 		       (json_int_t)agent->n_reloads_refused, "reload_error", agent->reload_error,
-		       "interfaces", report_interfaces(agent), "pools", pools, "flows",
+		       "interfaces",
+		       agent->cfg->dataplane == CONFIG_DATAPLANE_DPDK
+			       ? report_dpdk_interfaces(agent->cfg)
+			       : report_interfaces(agent),
+		       "pools", pools, "flows",
 		       report_flows(agent), "packets", report_reasons(agent));
 	if (st && vips)
 		json_object_update(st, vips);

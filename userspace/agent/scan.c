@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "userspace/agent/grace.h"
 #include "userspace/agent/publish.h"
@@ -50,8 +51,11 @@ struct scan {
 	uint64_t next_sweep_ms;
 	uint64_t started_ms;
 	struct grace *grace;
+	uint32_t grace_tick; /* when it began, on the clock of poll-mode workers */
+	bool dpdk;	     /* entries are in the tables of poll-mode workers */
+	struct flow_table dpdk_flows, dpdk_half_open;
 
-	bool cursor_set; /* where the batch goes on */
+	bool cursor_set; /* where the batch goes on; its bucket, in tables of workers */
 	uint32_t cursor;
 	uint32_t batch_min; /* a bucket has more entries than were asked for before */
 	uint32_t next_slot;
@@ -230,6 +234,86 @@ static int scan_map(struct scan *s, int fd, uint64_t now_ms, uint32_t budget)
 	return r < 0 ? r : more;
 }
 
+/* --- entries of poll-mode workers ------------------------------------------------------------- */
+
+/* The clock that they go by. Their tables want the time of each call, not that of the step. */
+static uint32_t worker_ticks(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec) >> LB_TICK_SHIFT;
+}
+
+/* As remove_entry(). */
+static void remove_cell(struct scan *s, struct flow_table *table, struct flow_table_entry *e,
+			uint64_t now_ms)
+{
+	const struct lb_flow_key *key = (const void *)e->key;
+	const struct lb_flow *flow = (const void *)e->value;
+	enum scan_verdict verdict;
+	int r;
+
+	if (flow_table_take(table, e, worker_ticks()) < 0)
+		return;
+	verdict = judge(s, key, flow, now_ms);
+	if (verdict != SCAN_KEEP) {
+		uncount(s, flow);
+		count_removal(s, verdict);
+		return;
+	}
+	r = flow_table_put_back(table, e);
+	if (r == 0) {
+		s->stats.revived++;
+		keep(s, flow);
+		return;
+	}
+	uncount(s, flow);
+	s->stats.lost += r != -EEXIST;
+}
+
+/* One step over a table of workers. Returns 1 if there is more, 0 at the end. */
+static int scan_table(struct scan *s, struct flow_table *table, uint64_t now_ms, uint32_t budget)
+{
+	struct flow_table_entry entries[LB_BUCKET_CELLS];
+	uint32_t left = budget / LB_BUCKET_CELLS + 1;
+
+	if (!s->cursor_set)
+		s->cursor = 0;
+	s->cursor_set = true;
+	for (; s->cursor < table->n_buckets && left; s->cursor++, left--) {
+		uint32_t n = flow_table_read(table, s->cursor, worker_ticks(), entries);
+
+		for (uint32_t i = 0; i < n; i++) {
+			const struct lb_flow *flow = (const void *)entries[i].value;
+
+			if (judge(s, (const void *)entries[i].key, flow, now_ms) == SCAN_KEEP)
+				keep(s, flow);
+			else
+				remove_cell(s, table, &entries[i], now_ms);
+		}
+	}
+	return s->cursor < table->n_buckets;
+}
+
+/* One step over one of the two tables, wherever it is. Returns as read_batch(). */
+static int scan_entries(struct scan *s, uint64_t now_ms, uint32_t budget)
+{
+	bool flows = s->phase == SCAN_PHASE_FLOWS;
+
+	if (s->dpdk)
+		return scan_table(s, flows ? &s->dpdk_flows : &s->dpdk_half_open, now_ms, budget);
+	return scan_map(s, flows ? s->t->flows_fd : s->t->half_open_fd, now_ms, budget);
+}
+
+/* No packet is under way any more that began before the pass did. */
+static bool is_quiet(const struct scan *s, uint64_t now_ms)
+{
+	return grace_done(s->grace, now_ms) &&
+	       (!s->dpdk ||
+		flow_table_passed(s->t->dpdk_workers, s->grace_tick, worker_ticks()));
+}
+
 /* --- slots ------------------------------------------------------------------------------------ */
 
 union slot_word {
@@ -289,6 +373,9 @@ static void start_map(struct scan *s, enum scan_phase phase)
 	s->cursor_set = false;
 	s->batch_min = BATCH_MIN;
 	s->entries = 0;
+	/* the key that they go by may have been set since */
+	tables_view(s->t, TABLES_FLOWS, &s->dpdk_flows);
+	tables_view(s->t, TABLES_HALF_OPEN, &s->dpdk_half_open);
 }
 
 static int start_pass(struct scan *s, uint64_t now_ms)
@@ -300,6 +387,7 @@ static int start_pass(struct scan *s, uint64_t now_ms)
 	r = grace_start(now_ms, &s->grace);
 	if (r < 0)
 		return r;
+	s->grace_tick = worker_ticks();
 	s->requested = false;
 	s->started_ms = now_ms;
 	s->running = (struct scan_stats){0};
@@ -383,17 +471,15 @@ static int one_step(struct scan *s, uint64_t now_ms, uint32_t budget)
 	case SCAN_PHASE_IDLE:
 		return wait_idle(s, now_ms);
 	case SCAN_PHASE_GRACE:
-		if (grace_done(s->grace, now_ms)) {
+		if (is_quiet(s, now_ms)) {
 			grace_free(&s->grace);
 			start_map(s, SCAN_PHASE_HALF_OPEN);
 		}
 		return 0;
 	case SCAN_PHASE_SWEEP:
 	case SCAN_PHASE_HALF_OPEN:
-		r = scan_map(s, s->t->half_open_fd, now_ms, budget);
-		break;
 	case SCAN_PHASE_FLOWS:
-		r = scan_map(s, s->t->flows_fd, now_ms, budget);
+		r = scan_entries(s, now_ms, budget);
 		break;
 	case SCAN_PHASE_SLOTS:
 		if (!scan_slots(s, budget))
@@ -465,6 +551,7 @@ int scan_new(struct tables *t, uint64_t flow_idle_ms, struct scan **ret)
 		return -ENOMEM;
 	s->t = t;
 	s->phase = SCAN_PHASE_IDLE;
+	s->dpdk = tables_are_dpdk(t);
 	s->marks = calloc(N_MARKS, sizeof(*s->marks));
 	s->now = calloc(N_COUNTS, sizeof(*s->now));
 	s->last = calloc(N_COUNTS, sizeof(*s->last));

@@ -14,7 +14,7 @@
 #include "userspace/lib/cleanup.h"
 
 /* What multiplies `per` to the number of entries. */
-enum count_of { COUNT_ONE = 1, COUNT_CPUS, COUNT_POOLS };
+enum count_of { COUNT_ONE = 1, COUNT_CPUS, COUNT_POOLS, COUNT_BUCKETS };
 
 struct table_form {
 	const char *name;
@@ -22,6 +22,7 @@ struct table_form {
 	uint32_t value_size;
 	uint32_t per;
 	enum count_of count_of;
+	size_t count_at; /* COUNT_BUCKETS: where struct tables keeps the number */
 };
 
 #define FORM(field, per_n, of)                                                                     \
@@ -29,6 +30,13 @@ struct table_form {
 		.name = #field, .offset = offsetof(struct tables, field),                          \
 		.value_size = sizeof(*((struct tables *)NULL)->field), .per = (per_n),             \
 		.count_of = (of),                                                                  \
+	}
+
+#define BUCKETS(field, count)                                                                      \
+	{                                                                                          \
+		.name = #field, .offset = offsetof(struct tables, field),                          \
+		.value_size = sizeof(*((struct tables *)NULL)->field), .per = 1,                   \
+		.count_of = COUNT_BUCKETS, .count_at = offsetof(struct tables, buckets.count),     \
 	}
 
 static const struct table_form forms[TABLES_N] = {
@@ -48,11 +56,21 @@ static const struct table_form forms[TABLES_N] = {
 	FORM(backend_stats, LB_BACKENDS_MAX, COUNT_CPUS),
 	FORM(reasons, LB_REASONS_MAX, COUNT_CPUS),
 	FORM(limits, 1, COUNT_CPUS),
+	BUCKETS(dpdk_flows, flows),
+	BUCKETS(dpdk_half_open, half_open),
+	BUCKETS(dpdk_nat_flows, nat_flows),
+	BUCKETS(dpdk_nat_reply, nat_reply),
+	FORM(dpdk_workers, LB_WORKERS_MAX, COUNT_ONE),
 };
 
 static void **slot_of(struct tables *t, const struct table_form *f)
 {
 	return (void **)((char *)t + f->offset);
+}
+
+static uint32_t *count_slot(struct tables *t, const struct table_form *f)
+{
+	return (uint32_t *)((char *)t + f->count_at);
 }
 
 static uint32_t multiplier(const struct tables *t, enum count_of of)
@@ -86,6 +104,8 @@ static int check_form(const struct tables *t, const struct table_form *f,
 				       info->max_entries / f->per <= LB_POOLS_MAX
 			       ? 0
 			       : -EPROTO;
+	if (f->count_of == COUNT_BUCKETS)
+		return info->max_entries ? 0 : -EPROTO;
 	return info->max_entries == f->per * multiplier(t, f->count_of) ? 0 : -EPROTO;
 }
 
@@ -132,6 +152,8 @@ static int map_pin(struct tables *t, unsigned int i, const char *pin_dir)
 	t->sizes[i] = size;
 	if (f->count_of == COUNT_POOLS)
 		t->n_pools = info.max_entries / f->per;
+	if (f->count_of == COUNT_BUCKETS)
+		*count_slot(t, f) = info.max_entries;
 	return 0;
 }
 
@@ -179,7 +201,14 @@ static int open_all(struct tables *t, const char *pin_dir)
 	r = open_hash(pin_dir, "flows", &t->flows_fd, &t->flows_max);
 	if (r < 0)
 		return r;
-	return open_hash(pin_dir, "half_open", &t->half_open_fd, &t->half_open_max);
+	r = open_hash(pin_dir, "half_open", &t->half_open_fd, &t->half_open_max);
+	if (r < 0)
+		return r;
+	if (tables_are_dpdk(t)) {
+		t->flows_max = flow_table_room(t->buckets.flows);
+		t->half_open_max = flow_table_room(t->buckets.half_open);
+	}
+	return 0;
 }
 
 int tables_open(const char *pin_dir, struct tables *ret_tables)
@@ -216,6 +245,9 @@ int tables_alloc(uint32_t n_pools, uint32_t n_cpus, struct tables *ret_tables)
 		size_t n = (size_t)f->per * multiplier(&t, f->count_of);
 		void *p;
 
+		if (f->count_of == COUNT_BUCKETS)
+			*count_slot(&t, f) = 1;
+
 		t.sizes[i] = page_align(n * f->value_size);
 		p = mmap(NULL, t.sizes[i], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			 0);
@@ -248,6 +280,29 @@ void tables_close(struct tables *t)
 	if (t->half_open_max && t->half_open_fd >= 0)
 		close(t->half_open_fd);
 	tables_init(t);
+}
+
+bool tables_are_dpdk(const struct tables *t)
+{
+	return t->buckets.flows > 1;
+}
+
+void tables_view(const struct tables *t, enum tables_dpdk which, struct flow_table *ret_view)
+{
+	const struct {
+		void *buckets;
+		uint32_t n;
+	} tables[] = {
+		[TABLES_FLOWS] = {t->dpdk_flows, t->buckets.flows},
+		[TABLES_HALF_OPEN] = {t->dpdk_half_open, t->buckets.half_open},
+		[TABLES_NAT_FLOWS] = {t->dpdk_nat_flows, t->buckets.nat_flows},
+		[TABLES_NAT_REPLY] = {t->dpdk_nat_reply, t->buckets.nat_reply},
+	};
+
+	flow_table_init(ret_view,
+			which == TABLES_NAT_REPLY ? FLOW_TABLE_REPLIES : FLOW_TABLE_FLOWS,
+			tables[which].buckets, tables[which].n, t->control->hash.finish,
+			t->dpdk_workers);
 }
 
 static void sum_counts(const struct lb_count *counts, uint32_t n_cpus, uint32_t region, uint32_t id,

@@ -10,17 +10,20 @@
 #ifndef SLUICE_AGENT_TABLES_H
 #define SLUICE_AGENT_TABLES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "maps/abi.h"
 #include "maps/backend.h"
+#include "maps/dpdk.h"
 #include "maps/flow.h"
 #include "maps/stats.h"
 #include "maps/table.h"
 #include "maps/vip.h"
+#include "userspace/lib/flow_table.h"
 
-#define TABLES_N 16 /* maps that are mapped */
+#define TABLES_N 21 /* maps that are mapped */
 
 struct tables {
 	struct lb_control *control;
@@ -39,6 +42,14 @@ struct tables {
 	struct lb_count *backend_stats;       /* [n_cpus * LB_BACKENDS_MAX] */
 	uint64_t *reasons;                    /* [n_cpus * LB_REASONS_MAX] */
 	struct lb_limit *limits;              /* [n_cpus] */
+	struct lb_flow_bucket *dpdk_flows;    /* [buckets.flows]; of poll-mode workers, as below */
+	struct lb_flow_bucket *dpdk_half_open;
+	struct lb_nat_flow_bucket *dpdk_nat_flows;
+	struct lb_nat_reply_bucket *dpdk_nat_reply;
+	struct lb_worker *dpdk_workers;       /* [LB_WORKERS_MAX] */
+	struct {
+		uint32_t flows, half_open, nat_flows, nat_reply;
+	} buckets;
 	int flows_fd;                         /* -1: none */
 	int half_open_fd;                     /* -1: none */
 	uint32_t n_pools;                     /* pools that "slots" has room for */
@@ -56,10 +67,18 @@ struct tables {
 int tables_open(const char *pin_dir, struct tables *ret_tables);
 
 /*
- * The same from zeroed anonymous memory, with control.abi, epoch and n_cpus set; no hash maps.
+ * The same from zeroed anonymous memory, with control.abi, epoch and n_cpus set; no hash maps,
+ * and one bucket in each table of poll-mode workers.
  * n_pools 1 … LB_POOLS_MAX, n_cpus 1 … LB_CPUS_MAX. Returns 0; -ENOMEM.
  */
 int tables_alloc(uint32_t n_pools, uint32_t n_cpus, struct tables *ret_tables);
+
+/* The maps are sized for poll-mode workers: exceptions are in their tables. */
+bool tables_are_dpdk(const struct tables *t);
+
+/* A view of a poll-mode table; the hash key must be set by then and not change. */
+enum tables_dpdk { TABLES_FLOWS = 1, TABLES_HALF_OPEN, TABLES_NAT_FLOWS, TABLES_NAT_REPLY };
+void tables_view(const struct tables *t, enum tables_dpdk which, struct flow_table *ret_view);
 
 /* Accepts a zeroed and an already closed struct; clears it. */
 void tables_close(struct tables *t);

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+build/sluice-dpdk on an ingress host of the testbed: each leg is driven by DPDK, its addresses and
+routes move to a mirror device of the kernel, "sluice0" for the first.
+"""
+from __future__ import annotations
+
+import os
+
+from sluice_testbed import Host, TestbedError
+from sluice_testbed.plan import Leg
+
+from tests.lib import BUILD
+from tests.lib.wait import wait_until
+
+DRIVERS = ("net_af_packet", "net_af_xdp")
+
+
+def dataplane() -> str:
+    """"xdp", or "dpdk" if the environment says DATAPLANE=dpdk."""
+    value = os.environ.get("DATAPLANE", "xdp")
+    if value not in ("xdp", "dpdk"):
+        raise TestbedError(f"DATAPLANE={value}: accepted are xdp and dpdk")
+    return value
+
+
+def driver() -> str:
+    """The DPDK driver for the testbed's devices: DPDK_DRIVER, or net_af_packet."""
+    value = os.environ.get("DPDK_DRIVER", DRIVERS[0])
+    if value not in DRIVERS:
+        raise TestbedError(f"DPDK_DRIVER={value}: accepted are {', '.join(DRIVERS)}")
+    return value
+
+
+class Dpdk:
+    """sluice-dpdk, and what the host needs around it."""
+
+    def __init__(self, host: Host, cores: str = "0", idle_us: int = 20):
+        self.host = host
+        self.driver = driver()
+        self.cores = cores
+        self.idle_us = idle_us
+        self.process = None
+        for number, leg in enumerate(host.plan.legs):
+            self._mirror(number, leg)
+        for route in host.plan.routes:
+            host.ip("route", "replace", *route.split())
+
+    def _mirror(self, number: int, leg: Leg) -> None:
+        name, ip = f"sluice{number}", self.host.ip
+        ip("tuntap", "add", "name", name, "mode", "tap", "multi_queue")
+        ip("link", "set", name, "address", leg.mac, "mtu", str(leg.mtu))
+        ip("addr", "flush", "dev", leg.dev)
+        self.host.sysctl({f"net.ipv6.conf.{leg.dev}.disable_ipv6": 1})
+        ip("link", "set", leg.dev, "arp", "off", "promisc", "on")
+        self._mute(leg.dev)
+        ip("addr", "add", f"{leg.ip4}/24", "dev", name, "noprefixroute")
+        ip("addr", "add", f"{leg.ip6}/64", "dev", name, "noprefixroute", "nodad")
+        ip("link", "set", name, "up")
+        ip("route", "replace", leg.segment.net4, "dev", name, "src", leg.ip4, "scope", "link")
+        ip("route", "replace", leg.segment.net6, "dev", name)
+
+    def _mute(self, dev: str) -> None:
+        """A packet socket gets copies: the kernel itself must take nothing from the device."""
+        rules = (f"table netdev dpdk-{dev} {{ chain ingress {{ type filter hook ingress device "
+                 f"\"{dev}\" priority 0; policy drop; }}; }}")
+        self.host.run(["nft", "-f", "-"], text_in=rules)
+
+    def config(self) -> dict:
+        """The keys at the top of the agent's configuration."""
+        args = {"net_af_packet": "qpairs=1,framesz=2048,framecnt=2048",
+                "net_af_xdp": "force_copy=1"}[self.driver]
+        return {
+            "dataplane": "dpdk",
+            "interfaces": [
+                {"name": f"sluice{i}", "device": f"{self.driver}{i},iface={leg.dev},{args}"}
+                for i, leg in enumerate(self.host.plan.legs)
+            ],
+            "dpdk": {"cores": self.cores, "huge_pages": False},
+        }
+
+    def start(self, config_path: str, timeout_s: float = 20) -> "Dpdk":
+        argv = [os.path.join(BUILD, "sluice-dpdk"), "--config", config_path,
+                "--idle-us", str(self.idle_us)]
+        self.process = self.host.popen(argv, name="sluice-dpdk")
+        wait_until(self._ready, timeout_s, "sluice-dpdk forwards", interval_s=0.05)
+        return self
+
+    def _ready(self) -> bool:
+        if "forwarding on" in self.process.output():
+            return True
+        if not self.process.running():
+            raise TestbedError(f"sluice-dpdk ended with status {self.process.returncode}:\n"
+                               f"{self.process.tail()}")
+        return False
+
+    def stop(self) -> int:
+        return self.process.stop()
+
+    def kill(self) -> int:
+        return self.process.kill()
+
+    def restart(self, config_path: str, kill: bool = False) -> "Dpdk":
+        self.kill() if kill else self.stop()
+        return self.start(config_path)
