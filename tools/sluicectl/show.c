@@ -192,6 +192,48 @@ static void show_packets(const json_t *packets)
 			printf("  %-20s %lld\n", name, (long long)json_integer_value(n));
 }
 
+static void show_kept_answers(const json_t *vip, const json_t *cache)
+{
+	char age[32], most[32];
+	const json_t *kept;
+	size_t i;
+
+	json_array_foreach(cache, i, kept) {
+		const json_t *ms = json_object_get(kept, "age_ms");
+
+		printf("  %s: GET %s: ", str(vip, "name"), str(kept, "path"));
+		if (json_is_integer(ms))
+			printf("%s old (given up to %s)",
+			       show_ms(age, sizeof(age), json_integer_value(ms)),
+			       show_ms(most, sizeof(most), num(kept, "max_age_ms")));
+		else
+			printf("no answer yet");
+		printf("%s%s\n", *str(kept, "error") ? "; " : "", str(kept, "error"));
+	}
+}
+
+/* What this host answered by itself, and what it has ready. */
+static void show_fallback(const json_t *json)
+{
+	const json_t *all = json_object_get(json, "fallback"), *vip;
+	size_t i;
+
+	printf("Answers of this host: %lld connections now, %lld so far, %lld refused%s%s\n",
+	       (long long)num(all, "connections"), (long long)num(all, "accepted"),
+	       (long long)num(all, "refused"), *str(all, "delivery_error") ? "; " : "",
+	       str(all, "delivery_error"));
+	json_array_foreach(json_object_get(json, "vips"), i, vip) {
+		const json_t *f = json_object_get(vip, "fallback");
+
+		if (num(f, "degraded_answers") || num(f, "cached_answers") || *str(f, "error"))
+			printf("  %s: %lld degraded, %lld cached%s%s\n", str(vip, "name"),
+			       (long long)num(f, "degraded_answers"),
+			       (long long)num(f, "cached_answers"), *str(f, "error") ? "; " : "",
+			       str(f, "error"));
+		show_kept_answers(vip, json_object_get(f, "cache"));
+	}
+}
+
 void show_status(const json_t *json)
 {
 	const json_t *flows = json_object_get(json, "flows"), *ifc;
@@ -216,4 +258,5 @@ void show_status(const json_t *json)
 	       (long long)num(flows, "half_open"), (long long)num(flows, "half_open_max"),
 	       (long long)num(flows, "slots_with_exceptions"));
 	show_packets(json_object_get(json, "packets"));
+	show_fallback(json);
 }

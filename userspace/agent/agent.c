@@ -13,6 +13,7 @@
 #include "userspace/agent/grace.h"
 #include "userspace/lib/log.h"
 
+#define LATE_MS		  10000 /* how long the latest start of a probe is remembered */
 #define TRANSITION_BUDGET 65536 /* slots looked at in one tick */
 #define SCAN_STEPS_TICK	  8	/* steps of SCAN_BUDGET entries in one tick */
 #define REPLIES_PER_S	  20000 /* crafted answers of one CPU */
@@ -161,12 +162,26 @@ static void step_scan(struct agent *agent, int64_t now_ms)
 	agent->scan_due_ms = now_ms + (r < 0 ? SCAN_INTERVAL_MS : r);
 }
 
+static void step_late(struct agent *agent, int64_t now_ms)
+{
+	struct probe_stats s;
+
+	if (now_ms < agent->late_due_ms)
+		return;
+	probe_engine_stats(agent->probes, &s);
+	probe_engine_stats_reset(agent->probes);
+	agent->late_before_ms = s.late_max_ms;
+	agent->late_due_ms = now_ms + LATE_MS;
+}
+
 void agent_tick(struct agent *agent, int64_t now_ms)
 {
 	for (uint32_t i = 0; i < agent->n_pools; i++)
 		pool_tick(agent->pools[i], now_ms);
 	step_nexthop(agent, now_ms);
 	step_scan(agent, now_ms);
+	fallback_tick(agent->fallback, now_ms);
+	step_late(agent, now_ms);
 	(void)publish_end_transitions(agent->publish, (uint64_t)agent->cfg->flow_idle_ms,
 				      (uint64_t)now_ms, TRANSITION_BUDGET);
 	publish_heartbeat(agent->publish, (uint64_t)now_ms * 1000000);
@@ -242,6 +257,8 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 		r = nexthop_new(on_nexthop, agent, &agent->nexthop);
 	if (r == 0)
 		r = probe_engine_new(agent->event, &agent->probes);
+	if (r == 0)
+		r = fallback_new(agent, cfg->limits.fallback_connections, now_ms, &agent->fallback);
 	if (r == 0)
 		r = sd_event_add_io(agent->event, NULL, nexthop_fd(agent->nexthop), EPOLLIN,
 				    on_nexthop_io, agent);
@@ -326,6 +343,7 @@ void agent_free(struct agent **agent)
 	for (uint32_t i = 0; i < a->n_vips; i++)
 		free(a->vips[i]);
 	free(a->vips);
+	fallback_free(&a->fallback);
 	for (uint32_t i = 0; i < a->n_pools; i++)
 		pool_free(&a->pools[i]);
 	free(a->pools);
@@ -344,7 +362,11 @@ void agent_free(struct agent **agent)
 
 int agent_detach(struct agent *agent, struct attach_error *err)
 {
-	return attach_detach(agent->attach, err);
+	int r = attach_detach(agent->attach, err);
+
+	if (r == 0)
+		fallback_detach(agent->fallback);
+	return r;
 }
 
 /* --- reload ----------------------------------------------------------------------------------- */

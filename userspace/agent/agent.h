@@ -11,6 +11,7 @@
 
 #include "userspace/agent/attach.h"
 #include "userspace/agent/config.h"
+#include "userspace/agent/fallback.h"
 #include "userspace/agent/pool.h"
 #include "userspace/agent/probe.h"
 #include "userspace/agent/publish.h"
@@ -35,6 +36,7 @@ struct agent {
 	struct nexthop_table *nexthop;
 	struct scan *scan;
 	struct probe_engine *probes;
+	struct fallback *fallback;
 	struct pool **pools;
 	uint32_t n_pools;
 	struct vip **vips;
@@ -45,6 +47,8 @@ struct agent {
 	int64_t scan_due_ms;
 	int64_t nexthop_due_ms;
 	uint64_t heartbeat_ms;
+	int64_t late_before_ms; /* latest start of a probe in the LATE_MS before this one's */
+	int64_t late_due_ms;
 	bool ready; /* started: changes are logged as changes, not as a beginning */
 	bool reset_on_exit;
 	uint64_t n_reloads;

@@ -388,6 +388,7 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 		release_adopted_pools(agent);
 		release_adopted_backends(agent);
 	}
+	fallback_apply(agent->fallback, now_ms);
 	agent_kick(agent);
 	return 0;
 }

@@ -237,6 +237,8 @@ static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int
 	uint32_t written = 0;
 	int r = build(pool, verdict);
 
+	if (verdict->empty)
+		fallback_pool_empty(pool->agent->fallback, pool, now_ms);
 	if (r == 0)
 		r = publish_slots(pool->agent->publish, pool->id, pool->n_slots, pool->cur,
 				  pool->alt, (uint64_t)now_ms, &written);

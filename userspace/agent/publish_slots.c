@@ -114,15 +114,30 @@ static void end_transition(struct publish *p, uint32_t pool, uint32_t i, struct 
 	note_change(p, pool, i, old.s, new.s, 0);
 }
 
+/* Transitions that began then or earlier are over; 0: none is. */
+struct transition_limits {
+	uint32_t nodes;
+	uint32_t local; /* from this host */
+};
+
+static uint32_t limit_of(const struct publish *p, uint64_t idle_ms, uint64_t now_ms)
+{
+	uint64_t run_ms = now_ms - p->start_ms;
+
+	return run_ms < idle_ms ? 0 : (run_ms - idle_ms) / PUBLISH_SINCE_MS;
+}
+
 /* Slots [from, to) of one pool. */
 static uint32_t end_in_pool(struct publish *p, uint32_t pool, uint32_t from, uint32_t to,
-			    uint32_t started_before)
+			    struct transition_limits limits)
 {
 	struct lb_slot *slots = slots_of(p, pool);
 	uint32_t ended = 0;
 
 	for (uint32_t i = from; i < to; i++) {
-		if (!slots[i].prev || p->since[pool][i] > started_before)
+		uint32_t limit = slots[i].prev == LB_BACKEND_LOCAL ? limits.local : limits.nodes;
+
+		if (!slots[i].prev || p->since[pool][i] > limit)
 			continue;
 		end_transition(p, pool, i, &slots[i]);
 		ended++;
@@ -133,11 +148,16 @@ static uint32_t end_in_pool(struct publish *p, uint32_t pool, uint32_t from, uin
 uint32_t publish_end_transitions(struct publish *p, uint64_t flow_idle_ms, uint64_t now_ms,
 				 uint32_t budget)
 {
-	uint32_t ended = 0, before;
+	uint64_t local_ms = flow_idle_ms < PUBLISH_LOCAL_IDLE_MS ? flow_idle_ms
+								 : PUBLISH_LOCAL_IDLE_MS;
+	struct transition_limits limits = {
+		.nodes = limit_of(p, flow_idle_ms, now_ms),
+		.local = limit_of(p, local_ms, now_ms),
+	};
+	uint32_t ended = 0;
 
-	if (now_ms - p->start_ms < flow_idle_ms)
+	if (!limits.local)
 		return 0;
-	before = (now_ms - p->start_ms - flow_idle_ms) / PUBLISH_SINCE_MS;
 	/* once around at the most: budget may exceed what there is */
 	for (uint32_t turns = 0; budget && turns <= p->t->n_pools; turns++) {
 		uint32_t pool = p->sweep_pool, n = p->t->pool_info[pool].n_slots, to;
@@ -145,7 +165,7 @@ uint32_t publish_end_transitions(struct publish *p, uint64_t flow_idle_ms, uint6
 		if (p->since[pool] && p->in_transition[pool] && p->sweep_slot < n) {
 			to = n - p->sweep_slot < budget ? n : p->sweep_slot + budget;
 			budget -= to - p->sweep_slot;
-			ended += end_in_pool(p, pool, p->sweep_slot, to, before);
+			ended += end_in_pool(p, pool, p->sweep_slot, to, limits);
 			p->sweep_slot = to;
 			if (to < n)
 				break;

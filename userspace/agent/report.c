@@ -131,10 +131,16 @@ static json_t *report_vip(const struct agent *agent, const struct vip *vip)
 
 json_t *report_vips(const struct agent *agent)
 {
+	int64_t now_ms = agent_now_ms(agent);
 	json_t *list = json_array();
 
-	for (uint32_t i = 0; i < agent->n_vips; i++)
-		json_array_append_new(list, report_vip(agent, agent->vips[i]));
+	for (uint32_t i = 0; i < agent->n_vips; i++) {
+		json_t *vip = report_vip(agent, agent->vips[i]);
+
+		json_object_set_new(vip, "fallback",
+				    fallback_report_vip(agent->fallback, agent->vips[i], now_ms));
+		json_array_append_new(list, vip);
+	}
 	return json_pack("{so}", "vips", list);
 }
 
@@ -219,6 +225,18 @@ static json_t *report_flows(const struct agent *agent)
 			 (json_int_t)s->lost);
 }
 
+/* late_max_ms: how far the worst start of a probe was behind its time, in the last 10 to 20 s. */
+static json_t *report_probes(const struct agent *agent)
+{
+	struct probe_stats s;
+	int64_t late_ms;
+
+	probe_engine_stats(agent->probes, &s);
+	late_ms = s.late_max_ms > agent->late_before_ms ? s.late_max_ms : agent->late_before_ms;
+	return json_pack("{si si sI sI}", "probes", (int)s.probes, "in_flight", (int)s.in_flight,
+			 "started", (json_int_t)s.started, "late_max_ms", (json_int_t)late_ms);
+}
+
 json_t *report_status(const struct agent *agent, int64_t now_ms)
 {
 	json_t *pools = json_array();
@@ -240,6 +258,10 @@ json_t *report_status(const struct agent *agent, int64_t now_ms)
 		       report_flows(agent), "packets", report_reasons(agent));
 	if (st && vips)
 		json_object_update(st, vips);
+	if (st) {
+		json_object_set_new(st, "checks", report_probes(agent));
+		json_object_set_new(st, "fallback", fallback_report(agent->fallback));
+	}
 	json_decref(vips);
 	return st;
 }
