@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <jansson.h>
-#include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "userspace/agent/http_server.h"
 #include "userspace/agent/loop.h"
 #include "userspace/agent/report.h"
 #include "userspace/lib/cleanup.h"
@@ -21,18 +21,9 @@
 
 struct control {
 	struct agent *agent;
-	struct MHD_Daemon *daemon;
-	sd_event_source *io;
-	sd_event_source *timer;
+	struct http_server *server;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	bool stop; /* after the answers under way */
-};
-
-/* A request while its body comes in. */
-struct request {
-	char body[CONTROL_BODY_MAX + 1];
-	size_t len;
-	bool too_long;
 };
 
 /* --- answers ---------------------------------------------------------------------------------- */
@@ -40,21 +31,9 @@ struct request {
 static enum MHD_Result answer(struct MHD_Connection *conn, unsigned int status, json_t *json)
 {
 	char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
-	struct MHD_Response *resp;
-	enum MHD_Result r;
 
 	json_decref(json);
-	if (!text)
-		return MHD_NO;
-	resp = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-	if (!resp) {
-		free(text);
-		return MHD_NO;
-	}
-	(void)MHD_add_response_header(resp, "Content-Type", "application/json");
-	r = MHD_queue_response(conn, status, resp);
-	MHD_destroy_response(resp);
-	return r;
+	return http_server_answer(conn, status, "application/json", text, text ? strlen(text) : 0);
 }
 
 static enum MHD_Result fail(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...)
@@ -74,12 +53,12 @@ static enum MHD_Result fail(struct MHD_Connection *conn, unsigned int status, co
 /* --- orders ----------------------------------------------------------------------------------- */
 
 /* An empty body is an empty object. *ret_json is the caller's. Returns 0 or -EINVAL. */
-static int body_json(const struct request *req, json_t **ret_json)
+static int body_json(const struct http_request *req, json_t **ret_json)
 {
 	json_t *json;
 
-	json = req->len ? json_loadb(req->body, req->len, JSON_REJECT_DUPLICATES, NULL)
-			: json_object();
+	json = req->body_len ? json_loadb(req->body, req->body_len, JSON_REJECT_DUPLICATES, NULL)
+			     : json_object();
 	if (!json_is_object(json)) {
 		json_decref(json);
 		return -EINVAL;
@@ -172,11 +151,11 @@ static enum MHD_Result order_detach(struct control *c, struct MHD_Connection *co
 /* --- routes ----------------------------------------------------------------------------------- */
 
 static enum MHD_Result route_node(struct control *c, struct MHD_Connection *conn,
-				  const char *method, const char *rest, const struct request *req)
+				  const char *rest, const struct http_request *req)
 {
 	char name[2 * LB_NAME_MAX + 1];
 	const char *verb = strrchr(rest, '/');
-	bool post = !strcmp(method, "POST"), ambiguous;
+	bool post = !strcmp(req->method, "POST"), ambiguous;
 	enum MHD_Result ret;
 	json_t *body = NULL;
 	struct node *node;
@@ -226,94 +205,34 @@ static enum MHD_Result route_get(struct control *c, struct MHD_Connection *conn,
 	return fail(conn, 404, "no such page: %s", url);
 }
 
-static enum MHD_Result route(struct control *c, struct MHD_Connection *conn, const char *method,
-			     const char *url, const struct request *req)
+static enum MHD_Result route(void *userdata, struct MHD_Connection *conn,
+			     const struct http_request *req)
 {
 	static const char nodes[] = "/v1/backends/";
+	struct control *c = userdata;
+	bool get = !strcmp(req->method, "GET");
 
 	if (req->too_long)
 		return fail(conn, 413, "the body is over %d bytes", CONTROL_BODY_MAX);
-	if (!strncmp(url, nodes, sizeof(nodes) - 1) &&
-	    (!strcmp(method, "GET") || !strcmp(method, "POST")))
-		return route_node(c, conn, method, url + sizeof(nodes) - 1, req);
-	if (!strcmp(method, "GET"))
-		return route_get(c, conn, url);
-	if (strcmp(method, "POST"))
+	if (!get && strcmp(req->method, "POST"))
 		return fail(conn, 405, "use GET or POST");
-	if (!strcmp(url, "/v1/reload"))
+	if (!strncmp(req->path, nodes, sizeof(nodes) - 1))
+		return route_node(c, conn, req->path + sizeof(nodes) - 1, req);
+	if (get)
+		return route_get(c, conn, req->path);
+	if (!strcmp(req->path, "/v1/reload"))
 		return order_reload(c, conn);
-	if (!strcmp(url, "/v1/detach"))
+	if (!strcmp(req->path, "/v1/detach"))
 		return order_detach(c, conn);
-	return fail(conn, 404, "no such order: %s", url);
+	return fail(conn, 404, "no such order: %s", req->path);
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
-				  const char *method, const char *version, const char *data,
-				  size_t *size, void **con_cls)
+static void on_answered(void *userdata)
 {
-	struct request *req = *con_cls;
+	struct control *c = userdata;
 
-	(void)version;
-	if (!req) {
-		*con_cls = calloc(1, sizeof(*req));
-		return *con_cls ? MHD_YES : MHD_NO;
-	}
-	if (*size) {
-		if (req->len + *size > CONTROL_BODY_MAX) {
-			req->too_long = true;
-		} else {
-			memcpy(req->body + req->len, data, *size);
-			req->len += *size;
-		}
-		*size = 0;
-		return MHD_YES;
-	}
-	return route(cls, conn, method, url, req);
-}
-
-static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
-			 enum MHD_RequestTerminationCode code)
-{
-	struct control *c = cls;
-
-	(void)conn;
-	(void)code;
-	free(*con_cls);
-	*con_cls = NULL;
 	if (c->stop)
 		loop_stop(c->agent->event);
-}
-
-/* --- the loop --------------------------------------------------------------------------------- */
-
-static void run(struct control *c)
-{
-	MHD_UNSIGNED_LONG_LONG ms;
-
-	(void)MHD_run(c->daemon);
-	if (MHD_get_timeout(c->daemon, &ms) != MHD_YES) {
-		(void)sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
-		return;
-	}
-	(void)sd_event_source_set_time_relative(c->timer, ms * 1000);
-	(void)sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
-}
-
-static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
-{
-	(void)s;
-	(void)fd;
-	(void)revents;
-	run(userdata);
-	return 0;
-}
-
-static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	(void)s;
-	(void)usec;
-	run(userdata);
-	return 0;
 }
 
 /* --- the socket ------------------------------------------------------------------------------- */
@@ -383,41 +302,26 @@ static int listen_on(const struct config *cfg, int *ret_fd)
 	return 0;
 }
 
-static int start(struct control *c, int fd)
-{
-	const union MHD_DaemonInfo *info;
-	int r;
-
-	c->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
-				     c, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-				     CONTROL_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 30,
-				     MHD_OPTION_NOTIFY_COMPLETED, on_completed, c, MHD_OPTION_END);
-	if (!c->daemon) {
-		close(fd);
-		return -EIO;
-	}
-	info = MHD_get_daemon_info(c->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	if (!info)
-		return -EIO;
-	r = sd_event_add_io(c->agent->event, &c->io, info->epoll_fd, EPOLLIN, on_io, c);
-	if (r >= 0)
-		r = sd_event_add_time_relative(c->agent->event, &c->timer, CLOCK_MONOTONIC, 0, 1000,
-					       on_timer, c);
-	return r < 0 ? r : 0;
-}
-
 int control_new(struct agent *agent, struct control **ret, struct attach_error *err)
 {
+	struct http_server_settings settings = {
+		.connections_max = CONTROL_CONNECTIONS_MAX,
+		.timeout_s = CONTROL_TIMEOUT_S,
+		.body_max = CONTROL_BODY_MAX,
+		.on_request = route,
+		.on_answered = on_answered,
+	};
 	struct control *c = calloc(1, sizeof(*c));
-	int fd = -1, r = -ENOMEM;
+	int r = -ENOMEM;
 
 	if (c) {
 		c->agent = agent;
-		r = listen_on(agent->cfg, &fd);
+		settings.userdata = c;
+		r = listen_on(agent->cfg, &settings.fd);
 	}
 	if (r == 0) {
 		snprintf(c->path, sizeof(c->path), "%s", agent->cfg->socket);
-		r = start(c, fd);
+		r = http_server_new(agent->event, &settings, &c->server);
 	}
 	if (r < 0) {
 		snprintf(err->text, sizeof(err->text), "control socket %s: %s", agent->cfg->socket,
@@ -433,10 +337,7 @@ void control_free(struct control **c)
 {
 	if (!*c)
 		return;
-	sd_event_source_disable_unref((*c)->io);
-	sd_event_source_disable_unref((*c)->timer);
-	if ((*c)->daemon)
-		MHD_stop_daemon((*c)->daemon);
+	http_server_free(&(*c)->server);
 	if ((*c)->path[0])
 		(void)unlink((*c)->path);
 	free(*c);

@@ -26,6 +26,7 @@
 
 #define CONTROL_BODY_MAX 4096
 #define CONTROL_CONNECTIONS_MAX 64
+#define CONTROL_TIMEOUT_S 30 /* of a silent connection */
 
 struct control;
 

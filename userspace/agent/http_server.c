@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/http_server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+struct http_server {
+	struct http_server_settings settings;
+	struct MHD_Daemon *daemon;
+	sd_event_source *io;
+	sd_event_source *timer;
+};
+
+/* A request while its body comes in. */
+struct body {
+	size_t len;
+	bool too_long;
+	char bytes[];
+};
+
+enum MHD_Result http_server_answer(struct MHD_Connection *conn, unsigned int status,
+				   const char *type, char *text, size_t len)
+{
+	struct MHD_Response *resp;
+	enum MHD_Result r;
+
+	if (!text)
+		return MHD_NO;
+	resp = MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
+	if (!resp) {
+		free(text);
+		return MHD_NO;
+	}
+	(void)MHD_add_response_header(resp, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	r = MHD_queue_response(conn, status, resp);
+	MHD_destroy_response(resp);
+	return r;
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static void take(struct body *body, const struct http_server *s, const char *data, size_t size)
+{
+	if (size > s->settings.body_max - body->len) {
+		body->too_long = true;
+		return;
+	}
+	memcpy(body->bytes + body->len, data, size);
+	body->len += size;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *size, void **con_cls)
+{
+	struct http_server *s = cls;
+	struct body *body = *con_cls;
+	struct http_request request = {.method = method, .path = url};
+
+	(void)version;
+	if (!body) {
+		*con_cls = calloc(1, sizeof(*body) + s->settings.body_max + 1);
+		return *con_cls ? MHD_YES : MHD_NO;
+	}
+	if (*size) {
+		take(body, s, data, *size);
+		*size = 0;
+		return MHD_YES;
+	}
+	request.too_long = body->too_long;
+	request.body_len = body->too_long ? 0 : body->len;
+	body->bytes[request.body_len] = '\0';
+	request.body = body->bytes;
+	return s->settings.on_request(s->settings.userdata, conn, &request);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+			 enum MHD_RequestTerminationCode code)
+{
+	struct http_server *s = cls;
+
+	(void)conn;
+	(void)code;
+	free(*con_cls);
+	*con_cls = NULL;
+	if (s->settings.on_answered)
+		s->settings.on_answered(s->settings.userdata);
+}
+
+/* --- the loop --------------------------------------------------------------------------------- */
+
+static void run(struct http_server *s)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	(void)MHD_run(s->daemon);
+	if (MHD_get_timeout(s->daemon, &ms) != MHD_YES) {
+		(void)sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+		return;
+	}
+	(void)sd_event_source_set_time_relative(s->timer, ms * 1000);
+	(void)sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	(void)source;
+	(void)fd;
+	(void)revents;
+	run(userdata);
+	return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	run(userdata);
+	return 0;
+}
+
+/* --- start and stop --------------------------------------------------------------------------- */
+
+static int start(struct http_server *s)
+{
+	s->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
+		MHD_OPTION_LISTEN_SOCKET, s->settings.fd, MHD_OPTION_CONNECTION_LIMIT,
+		s->settings.connections_max, MHD_OPTION_CONNECTION_TIMEOUT, s->settings.timeout_s,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
+	if (!s->daemon) {
+		close(s->settings.fd);
+		return -EIO;
+	}
+	return 0;
+}
+
+static int join_loop(struct http_server *s, sd_event *event)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	int r;
+
+	if (!info)
+		return -EIO;
+	r = sd_event_add_io(event, &s->io, info->epoll_fd, EPOLLIN, on_io, s);
+	if (r >= 0)
+		r = sd_event_add_time_relative(event, &s->timer, CLOCK_MONOTONIC, 0, 1000, on_timer,
+					       s);
+	return r < 0 ? r : 0;
+}
+
+int http_server_new(sd_event *event, const struct http_server_settings *settings,
+		    struct http_server **ret)
+{
+	struct http_server *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s) {
+		close(settings->fd);
+		return -ENOMEM;
+	}
+	s->settings = *settings;
+	r = start(s);
+	if (r == 0)
+		r = join_loop(s, event);
+	if (r < 0) {
+		http_server_free(&s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void http_server_free(struct http_server **server)
+{
+	struct http_server *s = *server;
+
+	if (!s)
+		return;
+	sd_event_source_disable_unref(s->io);
+	sd_event_source_disable_unref(s->timer);
+	if (s->daemon)
+		MHD_stop_daemon(s->daemon);
+	free(s);
+	*server = NULL;
+}
