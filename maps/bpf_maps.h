@@ -161,6 +161,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct lb_flow_key);
 	__type(value, struct lb_nat_flow);
 } nat_flows SEC(".maps");
@@ -168,6 +169,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct lb_nat_key);
 	__type(value, struct lb_nat_reply);
 } nat_replies SEC(".maps");

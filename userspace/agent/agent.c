@@ -11,6 +11,7 @@
 
 #include "userspace/agent/apply.h"
 #include "userspace/agent/grace.h"
+#include "userspace/agent/nat.h"
 #include "userspace/lib/log.h"
 
 #define LATE_MS		  10000 /* how long the latest start of a probe is remembered */
@@ -51,11 +52,12 @@ static void set_error(struct attach_error *err, const char *fmt, ...)
 
 void agent_publish_nexthop(struct agent *agent, const struct node *node)
 {
-	const struct address *src = node->endpoint.addr.family == AF_INET
-					    ? &agent->cfg->source_ipv4
-					    : &agent->cfg->source_ipv6;
+	struct address src = node->endpoint.addr.family == AF_INET ? agent->cfg->source_ipv4
+								    : agent->cfg->source_ipv6;
 
-	publish_backend_nexthop(agent->publish, node->id, &node->hop, src, 0);
+	if (node->pool->cfg->mode == CONFIG_MODE_NAT)
+		src = nat_source(agent, node);
+	publish_backend_nexthop(agent->publish, node->id, &node->hop, &src, 0);
 }
 
 static void on_nexthop(void *userdata, uint32_t id, const struct nexthop_result *res)
@@ -153,6 +155,8 @@ static void step_scan(struct agent *agent, int64_t now_ms)
 {
 	int r = 0;
 
+	if (agent->scan_nat)
+		scan_nat_step(agent->scan_nat, (uint64_t)now_ms);
 	if (now_ms < agent->scan_due_ms)
 		return;
 	for (int i = 0; i < SCAN_STEPS_TICK && r == 0; i++)
@@ -254,6 +258,8 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 	if (r == 0)
 		r = scan_new(&agent->tables, (uint64_t)cfg->flow_idle_ms, &agent->scan);
 	if (r == 0)
+		r = scan_nat_new(&agent->tables, cfg->pin_dir, &agent->scan_nat);
+	if (r == 0)
 		r = nexthop_new(on_nexthop, agent, &agent->nexthop);
 	if (r == 0)
 		r = probe_engine_new(agent->event, &agent->probes);
@@ -350,6 +356,7 @@ void agent_free(struct agent **agent)
 	probe_engine_free(&a->probes);
 	nexthop_free(&a->nexthop);
 	scan_free(&a->scan);
+	scan_nat_free(&a->scan_nat);
 	publish_free(&a->publish);
 	tables_close(&a->tables);
 	attach_close(&a->attach);
@@ -379,35 +386,22 @@ static int refuse(struct agent *agent, int r, const char *text)
 	return r;
 }
 
-/* A pool whose number of slots differs: every flow would move. NULL: none. */
-static const char *pool_with_other_slots(const struct config *was, const struct config *now)
+/* Refuse what cannot change while maps and sockets are in use; the first such change is named. */
+static int check_effect(struct agent *agent, const struct config *cfg,
+			const struct config_diff *diff)
 {
-	for (uint32_t i = 0; i < now->n_pools; i++) {
-		int k = config_find_pool(was, now->pools[i].name);
+	const struct config_change *change;
+	char line[256], text[AGENT_ERROR_MAX];
 
-		if (k >= 0 && was->pools[k].table_slots != now->pools[i].table_slots)
-			return now->pools[i].name;
-	}
-	return NULL;
-}
-
-/* What cannot change while maps and sockets are in use. Returns NULL, or what differs. */
-static const char *needs_restart(const struct config *was, const struct config *now)
-{
-	if (strcmp(was->pin_dir, now->pin_dir))
-		return "pin_dir";
-	if (strcmp(was->socket, now->socket))
-		return "socket";
-	if (memcmp(was->hash_key, now->hash_key, sizeof(was->hash_key)))
-		return "hash_key";
-	if (was->limits.pools != now->limits.pools || was->limits.flows != now->limits.flows ||
-	    was->limits.half_open != now->limits.half_open)
-		return "limits";
-	if (was->dataplane != now->dataplane)
-		return "dataplane";
-	if (pool_with_other_slots(was, now))
-		return "the number of slots of a pool";
-	return NULL;
+	if (diff->effect == CONFIG_EFFECT_LIVE)
+		return 0;
+	change = config_diff_find(diff, diff->effect);
+	snprintf(text, sizeof(text), "%s: %s: %s", cfg->path,
+		 config_change_format(change, line, sizeof(line)),
+		 diff->effect == CONFIG_EFFECT_DETACH
+			 ? "needs 'sluicectl detach' and a new start"
+			 : "needs a restart of the agent (forwarding goes on meanwhile)");
+	return refuse(agent, -EBUSY, text);
 }
 
 /* Take over cfg, or put everything back as old has it. */
@@ -433,24 +427,25 @@ int agent_reload(struct agent *agent, struct config_errors *errs)
 {
 	struct config *cfg = NULL, *old = agent->cfg;
 	struct attach_error err = {};
-	char text[AGENT_ERROR_MAX];
-	const char *key;
 	int r;
 
 	r = config_load(old->path, &cfg, errs);
 	if (r < 0)
 		return refuse(agent, r, errs->n ? errs->items[0].text : strerror(-r));
-	key = needs_restart(old, cfg);
-	if (key) {
-		snprintf(text, sizeof(text), "%s: %s cannot change while forwarding: run "
-			 "'sluicectl detach' and start again", cfg->path, key);
-		config_free(&cfg);
-		return refuse(agent, -EBUSY, text);
+	r = config_diff(old, cfg, &agent->diff);
+	if (r < 0)
+		refuse(agent, r, strerror(-r));
+	else
+		r = check_effect(agent, cfg, agent->diff);
+	if (r == 0) {
+		r = replace_config(agent, old, cfg, &err);
+		if (r < 0)
+			refuse(agent, r, err.text);
 	}
-	r = replace_config(agent, old, cfg, &err);
+	config_diff_free(&agent->diff);
 	if (r < 0) {
 		config_free(&cfg);
-		return refuse(agent, r, err.text);
+		return r;
 	}
 	config_free(&old);
 	agent->n_reloads++;

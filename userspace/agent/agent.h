@@ -11,11 +11,13 @@
 
 #include "userspace/agent/attach.h"
 #include "userspace/agent/config.h"
+#include "userspace/agent/config_diff.h"
 #include "userspace/agent/fallback.h"
 #include "userspace/agent/pool.h"
 #include "userspace/agent/probe.h"
 #include "userspace/agent/publish.h"
 #include "userspace/agent/scan.h"
+#include "userspace/agent/scan_nat.h"
 #include "userspace/agent/tables.h"
 
 #define AGENT_ERROR_MAX 512
@@ -30,11 +32,13 @@ struct vip {
 struct agent {
 	sd_event *event;
 	struct config *cfg; /* in force */
+	struct config_diff *diff; /* what a reload under way changes; else NULL */
 	struct attach *attach;
 	struct tables tables;
 	struct publish *publish;
 	struct nexthop_table *nexthop;
 	struct scan *scan;
+	struct scan_nat *scan_nat;
 	struct probe_engine *probes;
 	struct fallback *fallback;
 	struct pool **pools;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "userspace/agent/nat.h"
+#include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
 
 static int fail(struct attach_error *err, int r, const char *what, const char *name)
@@ -91,6 +93,36 @@ static bool same_node(const struct node *node, const struct config_node *cfg)
 	       address_equal(&node->endpoint.addr, &cfg->address);
 }
 
+/* Keys that have nothing to do with how load is scraped. */
+static bool key_spares_load(const char *key)
+{
+	static const char *const keys[] = {"weight",  "tier",	 "policy", "affinity",	 "on_down",
+					   "standby", "thresholds", "slots",  "check", "discovery"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (!strncmp(key, keys[i], strlen(keys[i])))
+			return true;
+	return false;
+}
+
+/* Whether the reload under way changes what is scraped from the node, or how. */
+static bool load_changes(const struct agent *agent, const struct node *node)
+{
+	char name[2 * LB_NAME_MAX];
+
+	snprintf(name, sizeof(name), "%s/%s", node->pool->name, node->name);
+	for (uint32_t i = 0; agent->diff && i < agent->diff->n; i++) {
+		const struct config_change *c = &agent->diff->changes[i];
+		bool mine = (c->object == CONFIG_OBJECT_POOL && c->name &&
+			     !strcmp(c->name, node->pool->name)) ||
+			    (c->object == CONFIG_OBJECT_NODE && c->name && !strcmp(c->name, name));
+
+		if (mine && (!c->key || !key_spares_load(c->key)))
+			return true;
+	}
+	return false;
+}
+
 static const struct config_node *find_cfg(const struct config_pool *pool, const struct node *node)
 {
 	for (uint32_t i = 0; i < pool->n_nodes; i++)
@@ -155,7 +187,7 @@ static int apply_nodes(struct agent *agent, struct pool *pool, const struct conf
 		struct node *node = find_node(pool, &cfg->nodes[i]);
 
 		if (node)
-			r = node_reconfigure(node, &cfg->nodes[i]);
+			r = node_reconfigure(node, &cfg->nodes[i], load_changes(agent, node));
 		else
 			r = add_node(agent, pool, &cfg->nodes[i], at_start, now_ms, err);
 	}
@@ -373,12 +405,14 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 
 	agent->cfg = cfg;
 	scan_set_idle(agent->scan, (uint64_t)cfg->flow_idle_ms);
+	scan_nat_set_idle(agent->scan_nat, (uint64_t)cfg->flow_idle_ms);
 	for (uint32_t i = 0; i < cfg->n_pools && r == 0; i++)
 		r = apply_pool(agent, &cfg->pools[i], at_start, now_ms, err);
 	for (uint32_t i = 0; i < cfg->n_vips && r == 0; i++)
 		r = apply_vip(agent, cfg, &cfg->vips[i], err);
 	if (r < 0)
 		return r;
+	nat_apply(agent, cfg);
 	release_vips(agent, cfg);
 	for (uint32_t i = agent->n_pools; i-- > 0;)
 		if (config_find_pool(cfg, agent->pools[i]->name) < 0)

@@ -456,16 +456,23 @@ int node_start(struct node *node)
 	return r < 0 ? r : start_pages(node);
 }
 
-int node_reconfigure(struct node *node, const struct config_node *cfg)
+int node_reconfigure(struct node *node, const struct config_node *cfg, bool load_changed)
 {
 	struct probe_spec spec;
 	int r;
 
 	configure(node, cfg);
-	stop_pages(node);
 	probe_spec_health(cfg, &spec);
 	r = probe_update(node->check, &spec);
-	return r < 0 ? r : start_pages(node);
+	if (r < 0)
+		return r;
+	if (load_changed || node->n_pages != cfg->load->n_pages) {
+		stop_pages(node);
+		return start_pages(node);
+	}
+	for (uint32_t i = 0; i < node->n_pages; i++)
+		node->pages[i].cfg = &cfg->load->pages[i];
+	return 0;
 }
 
 /* --- orders ----------------------------------------------------------------------------------- */
@@ -526,16 +533,23 @@ bool node_requests(const struct node *node, int64_t now_ms, double *ret_requests
 	return true;
 }
 
+uint32_t node_live_flows(const struct node *node)
+{
+	uint64_t passes;
+
+	return scan_live(node->agent->scan, node->id, &passes) +
+	       scan_nat_live(node->agent->scan_nat, node->id);
+}
+
 /* --- the clock -------------------------------------------------------------------------------- */
 
 static bool is_idle(const struct node *node, int64_t now_ms)
 {
 	double requests = 0;
-	uint64_t passes;
 
 	if (node_requests(node, now_ms, &requests) && requests > 0)
 		return false;
-	return scan_live(node->agent->scan, node->id, &passes) == 0;
+	return node_live_flows(node) == 0;
 }
 
 static void tick_drain(struct node *node, int64_t now_ms)

@@ -92,8 +92,11 @@ void node_free(struct node **node);
 /* Start or replace probes as the configuration says. Returns 0 or -ENOMEM, -EINVAL. */
 int node_start(struct node *node);
 
-/* The same node in a new configuration: settings and probes follow, health and load stay. */
-int node_reconfigure(struct node *node, const struct config_node *cfg);
+/*
+ * The same node in a new configuration: settings and the health check follow; health and load
+ * stay. load_changed: the pages that are scraped, or how, differ; otherwise they are left alone.
+ */
+int node_reconfigure(struct node *node, const struct config_node *cfg, bool load_changed);
 
 /* The clock: ramps, deadlines, load from local flows. */
 void node_tick(struct node *node, int64_t now_ms);
@@ -108,6 +111,9 @@ void node_unset_weight(struct node *node);
 /* Running + waiting as last sampled. Returns false if the node's server does not say, or its
  * sample is too old. */
 bool node_requests(const struct node *node, int64_t now_ms, double *ret_requests);
+
+/* Flows with an entry that names the node, as of the last complete scan; closing ones not counted. */
+uint32_t node_live_flows(const struct node *node);
 
 /* Write what people and an adopting agent read into backend_info. */
 void node_publish_info(struct node *node);

@@ -12,6 +12,7 @@
 
 #define SCORES_EVERY_MS	 250 /* also without new samples, so that stale ones are noticed */
 #define FIGURES_EVERY_MS 250
+#define SETTLE_MS	 2000
 
 bool pool_tracks(const struct config_pool *cfg)
 {
@@ -52,6 +53,7 @@ int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id,
 	pool->id = id;
 	pool->n_slots = cfg->table_slots;
 	pool->next_ms = INT64_MAX;
+	pool->created_ms = agent_now_ms(agent);
 	snprintf(pool->name, sizeof(pool->name), "%s", cfg->name);
 	configure(pool, cfg);
 	pool->cur = calloc(pool->n_slots, sizeof(*pool->cur));
@@ -139,16 +141,27 @@ static void member_of(const struct node *node, int64_t now_ms, struct weight_mem
 	};
 }
 
+/*
+ * A new pool waits until each node was judged, for a moment at most: nodes that join one by one
+ * would leave most slots in transition for the whole of flow_idle.
+ */
+static bool is_undecided(const struct pool *pool, int64_t now_ms)
+{
+	if (pool->settled || now_ms - pool->created_ms >= SETTLE_MS)
+		return false;
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		if (pool->nodes[i]->health.state == LB_STATE_UNKNOWN &&
+		    pool->nodes[i]->health.adopted <= LB_STATE_UNKNOWN)
+			return true;
+	return false;
+}
+
 static void log_verdict(const struct pool *pool, const struct weight_verdict *now)
 {
 	const struct weight_verdict *was = &pool->verdict;
 
-	if (now->empty != was->empty || !pool->published) {
-		if (now->empty)
-			log_warn("pool %s: no node left: connections go to this host", pool->name);
-		else if (pool->published)
-			log_info("pool %s: nodes are back", pool->name);
-	}
+	if (!pool->published && !pool->settled)
+		log_info("pool %s: waiting for the first checks", pool->name);
 	if (now->panic != was->panic)
 		log_warn("pool %s: %s", pool->name,
 			 now->panic ? "too much of it is degraded: degraded nodes stay in"
@@ -181,9 +194,11 @@ static int build(struct pool *pool, const struct weight_verdict *verdict)
 	_cleanup_free_ struct maglev_member *members = NULL;
 	int r;
 
-	if (verdict->empty) {
+	if (verdict->empty || !pool->settled) {
+		/* Before the first judgement a SYN is dropped: its client sends it again, and finds
+		 * a node, where an answer of this host would be an error. */
 		for (uint32_t i = 0; i < pool->n_slots; i++)
-			pool->cur[i] = LB_BACKEND_LOCAL;
+			pool->cur[i] = pool->settled ? LB_BACKEND_LOCAL : LB_BACKEND_NONE;
 		memset(pool->alt, 0, pool->n_slots * sizeof(*pool->alt));
 		return 0;
 	}
@@ -232,12 +247,21 @@ static int publish_lists(struct pool *pool)
 	return 0;
 }
 
+static void log_local(struct pool *pool, bool local)
+{
+	if (local && !pool->local)
+		log_warn("pool %s: no node left: connections go to this host", pool->name);
+	else if (!local && pool->local)
+		log_info("pool %s: nodes are back", pool->name);
+	pool->local = local;
+}
+
 static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int64_t now_ms)
 {
 	uint32_t written = 0;
 	int r = build(pool, verdict);
 
-	if (verdict->empty)
+	if (verdict->empty && pool->settled)
 		fallback_pool_empty(pool->agent->fallback, pool, now_ms);
 	if (r == 0)
 		r = publish_slots(pool->agent->publish, pool->id, pool->n_slots, pool->cur,
@@ -249,6 +273,7 @@ static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int
 			  strerror(-r));
 		return;
 	}
+	log_local(pool, verdict->empty && pool->settled);
 	pool->rebuild = false;
 	pool->n_builds++;
 	pool->n_words += written;
@@ -291,12 +316,18 @@ void pool_judge(struct pool *pool, int64_t now_ms)
 	publish_alive(pool);
 	if (take_weights(pool, out) || verdict.empty != pool->verdict.empty || !pool->published)
 		pool->rebuild = true;
+	if (!pool->settled && !is_undecided(pool, now_ms)) {
+		pool->settled = true;
+		pool->rebuild = true;
+	}
 	if (pool->rebuild)
 		rebuild(pool, &verdict, now_ms);
 	log_verdict(pool, &verdict);
 	pool->verdict = verdict;
 	pool->published = true;
 	pool->next_ms = verdict.next_ms;
+	if (!pool->settled && pool->next_ms > pool->created_ms + SETTLE_MS)
+		pool->next_ms = pool->created_ms + SETTLE_MS;
 	pool_publish_scores(pool, now_ms);
 }
 

@@ -28,6 +28,9 @@ struct pool {
 	bool dirty;	 /* judge before the loop waits again */
 	bool rebuild;	 /* members or weights changed: build the table too */
 	bool published;	 /* at least once */
+	bool local;	 /* its table points to this host: nothing is left */
+	bool settled;	 /* each node was judged once, or they had their time */
+	int64_t created_ms;
 	bool samples_new; /* load scores are to be published */
 	int64_t next_ms; /* judge again then */
 	int64_t scores_ms; /* when scores were last published */

@@ -207,6 +207,15 @@ int publish_control(struct publish *p, const uint8_t hash_key[16], uint32_t new_
 	return 0;
 }
 
+void publish_nat_ports(struct publish *p, uint16_t low, uint16_t high)
+{
+	struct lb_control *c = p->t->control;
+
+	/* The packet path refuses while high < low, so a half-written pair only costs a SYN. */
+	__atomic_store_n(&c->nat_port_high, high, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->nat_port_low, low, __ATOMIC_RELEASE);
+}
+
 void publish_heartbeat(struct publish *p, uint64_t now_ns)
 {
 	__atomic_store_n(&p->t->control->heartbeat_ns, now_ns, __ATOMIC_RELAXED);

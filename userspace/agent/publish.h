@@ -43,6 +43,9 @@ void publish_free(struct publish **p);
 int publish_control(struct publish *p, const uint8_t hash_key[16], uint32_t new_entries_per_s,
 		    uint32_t replies_per_s);
 
+/* Source ports of mode nat, host order, both ends included; low 0: the mode is not in use. */
+void publish_nat_ports(struct publish *p, uint16_t low, uint16_t high);
+
 /* now_ns: CLOCK_MONOTONIC. */
 void publish_heartbeat(struct publish *p, uint64_t now_ns);
 

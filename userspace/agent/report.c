@@ -66,8 +66,8 @@ static json_t *report_checks(const struct node *node, int64_t now_ms)
 
 static json_t *report_drain(const struct node *node, int64_t now_ms)
 {
-	uint64_t passes, boot_ms = agent_boottime_ms();
-	uint32_t live = scan_live(node->agent->scan, node->id, &passes);
+	uint64_t boot_ms = agent_boottime_ms();
+	uint32_t live = node_live_flows(node);
 	json_t *requests = json_null();
 	json_t *deadline = json_null();
 	double n;
@@ -87,7 +87,6 @@ static json_t *report_drain(const struct node *node, int64_t now_ms)
 json_t *report_node(const struct node *node, int64_t now_ms)
 {
 	struct lb_count n;
-	uint64_t passes;
 
 	tables_backend_count(&node->agent->tables, node->id, &n);
 	return json_pack(
@@ -99,7 +98,7 @@ json_t *report_node(const struct node *node, int64_t now_ms)
 		"weight_set", node->weight_set, "effective_weight",
 		(double)node->effective / 1000, "tier", (int)node->cfg->tier, "weight_limited",
 		node->weight_limited, "next_hop", nexthop_state_name(node->hop.state),
-		"live_flows", (int)scan_live(node->agent->scan, node->id, &passes), "load",
+		"live_flows", (int)node_live_flows(node), "load",
 		report_load(node, now_ms), "check", report_checks(node, now_ms), "drain",
 		report_drain(node, now_ms), "counters", counts_of(&n));
 }

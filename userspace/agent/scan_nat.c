@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/scan_nat.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "maps/nat.h"
+#include "userspace/agent/publish.h"
+
+enum stage { STAGE_WAIT = 1, STAGE_FLOWS, STAGE_REPLIES };
+
+struct scan_nat {
+	struct tables *t;
+	int flows_fd;
+	int replies_fd;
+	uint32_t idle_ticks;
+	enum stage stage;
+	uint64_t due_ms;
+	bool started; /* cursor is valid */
+	uint32_t cursor;
+	struct scan_nat_stats stats;
+	uint32_t n_flows;
+	uint32_t live[LB_BACKENDS_MAX];	    /* of the last complete pass */
+	uint32_t counting[LB_BACKENDS_MAX]; /* of the one under way */
+	struct lb_flow_key flow_keys[SCAN_NAT_BATCH];
+	struct lb_nat_flow flows[SCAN_NAT_BATCH];
+	struct lb_nat_key reply_keys[SCAN_NAT_BATCH];
+	struct lb_nat_reply replies[SCAN_NAT_BATCH];
+};
+
+static int open_pin(const char *pin_dir, const char *name)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", pin_dir, name);
+	return bpf_obj_get(path);
+}
+
+int scan_nat_new(struct tables *t, const char *pin_dir, struct scan_nat **ret)
+{
+	struct scan_nat *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->t = t;
+	s->stage = STAGE_WAIT;
+	s->idle_ticks = LB_TICKS_FROM_MS(3600000);
+	s->flows_fd = open_pin(pin_dir, "nat_flows");
+	s->replies_fd = open_pin(pin_dir, "nat_replies");
+	*ret = s;
+	return 0;
+}
+
+void scan_nat_free(struct scan_nat **s)
+{
+	if (!*s)
+		return;
+	if ((*s)->flows_fd >= 0)
+		close((*s)->flows_fd);
+	if ((*s)->replies_fd >= 0)
+		close((*s)->replies_fd);
+	free(*s);
+	*s = NULL;
+}
+
+void scan_nat_set_idle(struct scan_nat *s, uint64_t flow_idle_ms)
+{
+	s->idle_ticks = LB_TICKS_FROM_MS(flow_idle_ms);
+}
+
+/* Whether an entry last seen so many ticks ago, with these flags, is over. */
+static bool is_over(const struct scan_nat *s, uint8_t flags, uint32_t age)
+{
+	/* A packet may have refreshed the entry after the clock was read. */
+	if ((int32_t)age < 0)
+		return false;
+	if (flags & LB_NAT_F_CLOSED)
+		return age > LB_TICKS_FROM_MS(SCAN_NAT_CLOSED_MS);
+	if (flags & LB_NAT_F_CLOSING)
+		return age > LB_TICKS_FROM_MS(SCAN_NAT_CLOSING_MS);
+	if (flags & LB_NAT_F_HALF)
+		return age > LB_TICKS_FROM_MS(2 * 9000);
+	return age > s->idle_ticks;
+}
+
+static void remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
+			const struct lb_nat_flow *flow)
+{
+	const struct lb_backend *b = &s->t->backends[flow->backend % LB_BACKENDS_MAX];
+	struct lb_nat_key reply = {.node_port = b->port, .nat_port = flow->nat_port};
+
+	if (bpf_map_delete_elem(s->flows_fd, key) < 0)
+		return;
+	s->stats.removed++;
+	if (flow->flags & LB_NAT_F_COUNTED)
+		publish_load_flows_sub(s->t, flow->backend, 1);
+	if (b->generation != flow->generation)
+		return;
+	memcpy(reply.node, b->addr, sizeof(reply.node));
+	(void)bpf_map_delete_elem(s->replies_fd, &reply);
+}
+
+static void judge_flow(struct scan_nat *s, uint32_t i, uint32_t now)
+{
+	const struct lb_nat_flow *flow = &s->flows[i];
+
+	if (is_over(s, flow->flags, now - flow->seen)) {
+		remove_flow(s, &s->flow_keys[i], flow);
+		return;
+	}
+	s->n_flows++;
+	if (!(flow->flags & (LB_NAT_F_CLOSING | LB_NAT_F_CLOSED)))
+		s->counting[flow->backend % LB_BACKENDS_MAX]++;
+}
+
+/* The node ended the flow, or the client's side of it is gone (its backend died). */
+static void judge_reply(struct scan_nat *s, uint32_t i, uint32_t now)
+{
+	const struct lb_nat_reply *reply = &s->replies[i];
+	struct lb_flow_key key = {.sport = reply->client_port, .vip = reply->vip};
+	struct lb_nat_flow flow;
+
+	memcpy(key.saddr, reply->client, sizeof(key.saddr));
+	if (bpf_map_lookup_elem(s->flows_fd, &key, &flow) == 0 &&
+	    flow.nat_port == s->reply_keys[i].nat_port) {
+		if ((reply->flags & LB_NAT_F_CLOSED) &&
+		    is_over(s, reply->flags, now - reply->seen))
+			remove_flow(s, &key, &flow);
+		return;
+	}
+	if (now - reply->seen > LB_TICKS_FROM_MS(SCAN_NAT_CLOSING_MS) &&
+	    (int32_t)(now - reply->seen) > 0)
+		(void)bpf_map_delete_elem(s->replies_fd, &s->reply_keys[i]);
+}
+
+static void finish_pass(struct scan_nat *s, uint64_t now_ms)
+{
+	memcpy(s->live, s->counting, sizeof(s->live));
+	s->stats.flows = s->n_flows;
+	s->stats.passes++;
+	s->stage = STAGE_WAIT;
+	s->due_ms = now_ms + SCAN_NAT_INTERVAL_MS;
+}
+
+/* The next batch; returns the number of entries read, and whether there are more. */
+static uint32_t read_batch(struct scan_nat *s, int fd, void *keys, void *values, bool *ret_more)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint32_t n = SCAN_NAT_BATCH, out = 0;
+	int r;
+
+	r = bpf_map_lookup_batch(fd, s->started ? &s->cursor : NULL, &out, keys, values, &n,
+				 &opts);
+	*ret_more = r == 0;
+	/* -ENOENT: that was the last one. Anything else: nothing was read, the pass ends here. */
+	if (r < 0 && r != -ENOENT)
+		n = 0;
+	s->cursor = out;
+	s->started = true;
+	return n;
+}
+
+static void begin_stage(struct scan_nat *s, enum stage stage)
+{
+	s->stage = stage;
+	s->started = false;
+}
+
+void scan_nat_step(struct scan_nat *s, uint64_t now_ms)
+{
+	uint32_t now = LB_TICKS_FROM_MS(now_ms), n;
+	bool more;
+
+	if (s->flows_fd < 0 || s->replies_fd < 0)
+		return;
+	switch (s->stage) {
+	case STAGE_WAIT:
+		if (now_ms < s->due_ms)
+			return;
+		memset(s->counting, 0, sizeof(s->counting));
+		s->n_flows = 0;
+		begin_stage(s, STAGE_FLOWS);
+		return;
+	case STAGE_FLOWS:
+		n = read_batch(s, s->flows_fd, s->flow_keys, s->flows, &more);
+		for (uint32_t i = 0; i < n; i++)
+			judge_flow(s, i, now);
+		if (!more)
+			begin_stage(s, STAGE_REPLIES);
+		return;
+	case STAGE_REPLIES:
+		n = read_batch(s, s->replies_fd, s->reply_keys, s->replies, &more);
+		for (uint32_t i = 0; i < n; i++)
+			judge_reply(s, i, now);
+		if (!more)
+			finish_pass(s, now_ms);
+		return;
+	}
+}
+
+uint32_t scan_nat_live(const struct scan_nat *s, uint16_t backend)
+{
+	return backend < LB_BACKENDS_MAX ? s->live[backend] : 0;
+}
+
+const struct scan_nat_stats *scan_nat_stats(const struct scan_nat *s)
+{
+	return &s->stats;
+}
