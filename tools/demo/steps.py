@@ -80,7 +80,7 @@ def share_of(series: list[dict], name: str, since: float, until: float) -> tuple
 def step_spread(d: Demo) -> None:
     d.screen.heading("1. 4,000 connections over four nodes of weights 3, 2, 2, 1")
     d.screen.waiting("4,000 connections, half IPv4 and half IPv6")
-    report = run(d.tb.client, "spread", d.urls, count=4000, concurrency=200)
+    report = run(d.tb.client, "spread", d.urls, count=4000, concurrency=192, tokens=5)
     got, want = shares(report), weight_shares()
     worst = max(abs(got.get(n, 0) / want[n] - 1) for n in WEIGHTS)
     d.screen.check("spread by weight", f"{per_node(want)}, each within 10 %",
