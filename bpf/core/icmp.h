@@ -246,9 +246,9 @@ static __always_inline enum lb_reason lb_icmp_too_big(struct lb_env *env, const 
 	struct lb_tags tags = {};
 	struct lb_cursor c;
 	__u64 sum = 0;
+	struct lb_words3 macs;
 	__be16 *proto;
-	__u32 macs[3];
-	__u32 *at;
+	void *at;
 
 	if (!lb_may_reply(env))
 		return LB_R_REPLY_LIMIT;
@@ -257,9 +257,7 @@ static __always_inline enum lb_reason lb_icmp_too_big(struct lb_env *env, const 
 	if (!at || lb_tags_read(env, l3, &tags) != LB_R_OK)
 		return LB_R_TRUNCATED;
 	lb_swap_macs(at);
-	macs[0] = at[0];
-	macs[1] = at[1];
-	macs[2] = at[2];
+	macs = *(struct lb_words3 *)at;
 	if (lb_env_tail(env, (int)(l3 + quote) - (int)(env->end - env->data)) < 0 ||
 	    lb_env_head(env, -(int)(iph + LB_ICMP_HDR)) < 0)
 		return LB_R_HEADROOM;
@@ -269,9 +267,7 @@ static __always_inline enum lb_reason lb_icmp_too_big(struct lb_env *env, const 
 	at = lb_take(&c, 2 * ETH_ALEN);
 	if (!at || lb_tags_write(&c, l3, &tags) != LB_R_OK)
 		return LB_R_TRUNCATED;
-	at[0] = macs[0];
-	at[1] = macs[1];
-	at[2] = macs[2];
+	*(struct lb_words3 *)at = macs;
 	proto = lb_take(&c, sizeof(*proto));
 	if (!proto)
 		return LB_R_TRUNCATED;
@@ -291,7 +287,7 @@ static __always_inline enum lb_reason lb_icmp_too_big(struct lb_env *env, const 
 	at = lb_take(&c, LB_ICMP_HDR);
 	if (!at)
 		return LB_R_TRUNCATED;
-	lb_put_too_big((struct lb_icmp *)at, pkt, mtu, quote, sum);
+	lb_put_too_big(at, pkt, mtu, quote, sum);
 	return LB_R_TOO_BIG_SENT;
 }
 

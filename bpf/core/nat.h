@@ -100,7 +100,7 @@ static __always_inline enum lb_reason lb_nat_ip(struct lb_env *env, const struct
 /* Where a translated frame goes. */
 struct lb_nat_way {
 	__u32 ifindex;
-	__u32 macs[3]; /* destination, source */
+	struct lb_words3 macs; /* destination, source */
 };
 
 /* Link header: VLAN tags stay on the device they came from, and go on another. */
@@ -108,20 +108,18 @@ static __always_inline enum lb_reason lb_nat_link(struct lb_env *env, const stru
 						  const struct lb_nat_way *way)
 {
 	__u32 l3 = LB_BOUND(pkt->l3_off, LB_L3_MASK);
-	__be16 *proto;
+	struct lb_words3 *at;
 	struct lb_cursor c;
-	__u32 *at;
+	__be16 *proto;
 
 	if (way->ifindex != lb_env_ifindex(env) && l3 > ETH_HLEN &&
 	    lb_env_head(env, (int)LB_BOUND(l3 - ETH_HLEN, LB_TAGS_MASK)) < 0)
 		return LB_R_HEADROOM;
 	c = lb_cursor_at(env, 0);
-	at = lb_take(&c, 2 * ETH_ALEN);
+	at = lb_take(&c, sizeof(*at));
 	if (!at)
 		return LB_R_TRUNCATED;
-	at[0] = way->macs[0];
-	at[1] = way->macs[1];
-	at[2] = way->macs[2];
+	*at = way->macs;
 	if (way->ifindex == lb_env_ifindex(env))
 		return LB_R_OK;
 	proto = lb_take(&c, sizeof(*proto));
@@ -380,7 +378,7 @@ static __always_inline enum lb_reason lb_nat_to_node(struct lb_env *env, const s
 
 	if (b->family != pkt->family)
 		return LB_R_NO_NEXTHOP;
-	lb_put_macs(way.macs, b);
+	lb_put_macs(&way.macs, b);
 	lb_copy16(to.saddr, b->src);
 	lb_copy16(to.daddr, b->addr);
 	to.sport = nat_port;
@@ -423,7 +421,7 @@ static __always_inline enum lb_reason lb_nat_reply(struct lb_env *env, const str
 	to.sport = vip->port;
 	to.dport = reply->client_port;
 	way.ifindex = reply->ifindex;
-	lb_memcpy(way.macs, reply->dmac, sizeof(way.macs));
+	lb_memcpy(&way.macs, reply->dmac, sizeof(way.macs));
 	r = lb_nat_rewrite(env, pkt, &to, &way);
 	*ret_ifindex = way.ifindex;
 	return r == LB_R_OK ? LB_R_NAT_REPLY : r;

@@ -149,6 +149,8 @@ static __always_inline enum lb_reason lb_parse_ip4(struct lb_cursor *c, void *st
 
 	if (!ip)
 		return LB_R_TRUNCATED;
+	if (lb_unlikely(ip->version != 4))
+		return LB_R_NOT_VIP;
 	lb_map_ip4(pkt->saddr, ip->saddr);
 	lb_map_ip4(pkt->daddr, ip->daddr);
 	pkt->family = 4;
@@ -210,6 +212,8 @@ static __always_inline enum lb_reason lb_parse_ip6(struct lb_cursor *c, void *st
 
 	if (!ip)
 		return LB_R_TRUNCATED;
+	if (lb_unlikely(ip->version != 6))
+		return LB_R_NOT_VIP;
 	lb_copy16(pkt->saddr, ip->saddr.s6_addr32);
 	lb_copy16(pkt->daddr, ip->daddr.s6_addr32);
 	pkt->family = 6;
@@ -326,7 +330,8 @@ static __always_inline int lb_parse_plain6(struct lb_env *env, struct lb_pkt *pk
 
 /*
  * LB_R_OK: a TCP segment, every field of pkt is set. LB_R_NOT_TCP: another upper protocol, all but
- * ports and flags are set. LB_R_NOT_VIP: neither IPv4 nor IPv6. Otherwise what is wrong with it.
+ * ports and flags are set. LB_R_NOT_VIP: neither IPv4 nor IPv6, whatever the ethertype says.
+ * Otherwise what is wrong with it.
  */
 static __always_inline enum lb_reason lb_parse(struct lb_env *env, struct lb_pkt *pkt)
 {

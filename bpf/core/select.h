@@ -270,6 +270,9 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 		}
 	}
 	b = lb_choose(env, vip, s, ret->hash);
+	ret->backend = b;
+	if (b == LB_BACKEND_NONE)
+		return LB_R_NO_BACKEND;
 	if (b != lb_slot_default(s) || (track && b != LB_BACKEND_LOCAL)) {
 		lb_flow_key_of(pkt, vip_id, &key);
 		now = lb_env_ticks(env);
@@ -333,7 +336,8 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 	if (s.prev != LB_BACKEND_LOCAL && (!prev || !(prev->flags & LB_BACKEND_F_ALIVE)))
 		return LB_R_OK;
 	ret->backend = s.prev;
-	if (!(pkt->tcp_flags & (LB_TCP_RST | LB_TCP_SYN)) &&
+	/* Not learned by a packet that ends the flow or answers it; a half-closed one sends ACKs. */
+	if (!(pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_SYN)) &&
 	    !lb_flow_remember(env, LB_FLOWS, &key, ret->slot, ret->slot_index, s.prev, 1, now))
 		lb_count_event(env, LB_EV_FLOW_LEARNED);
 	return LB_R_OK;
@@ -371,12 +375,8 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_ACK))
 		return 0;
 	ret->is_new = 1;
-	if (vip->policy == LB_POLICY_HASH)
-		return 1;
-	if (vip->policy != LB_POLICY_P2C || lb_p2c_of(env, s) != s.cur)
-		return 0;
-	lb_load_add(env, s.cur);
-	return 1;
+	return vip->policy == LB_POLICY_HASH ||
+	       (vip->policy == LB_POLICY_P2C && lb_p2c_of(env, s) == s.cur);
 }
 
 /* A SYN: LB_R_OK: ret->backend is where it goes. Otherwise why it must be dropped. */
