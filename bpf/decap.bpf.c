@@ -3,7 +3,8 @@
  * XDP entry on a GPU node: tunnelled frame -> the packet a client sent, to the node's own kernel.
  *
  * Takes off IPv4/IPv6 in IPv4/IPv6 (RFC 2003, 2473, 4213) and GUE variant 1 on UDP port 6080.
- * Anything else, and anything that does not look right, passes to the kernel untouched.
+ * Anything else, and anything that does not look right, passes to the kernel untouched. Congestion
+ * met in the tunnel is carried to the inner header (RFC 6040 section 4.2).
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -16,6 +17,7 @@
 
 #define GUE_PORT	 6080
 #define IP4_MF_OR_OFFSET 0x3fff
+#define TAGS_MAX	 2 /* VLAN tags followed; they stay in front of what comes out */
 
 /* Counted apart, so that an operator sees which kind arrives: bpftool map dump name decap_stats. */
 enum decap_count {
@@ -40,59 +42,87 @@ static __always_inline void count(__u32 what)
 		*n += 1;
 }
 
-/* GUE variant 1: the payload begins with the inner IP header, whose version is its first nibble. */
-static __always_inline __u8 gue_inner(void *l4, void *end)
+/* Where things are in a tunnelled frame; the front is kept, for it must move. */
+struct tunnel {
+	__be32 macs[3];
+	__be32 tags[TAGS_MAX];
+	__u32 l3;    /* offset of the outer IP header: 14, 18 or 22 */
+	__u32 len;   /* of the outer header */
+	__u8 inner;  /* 4 or 6 */
+	__u8 is_ce;  /* congestion was met on the way; RFC 6040 */
+};
+
+/* -> ethertype behind at most TAGS_MAX tags; 0: truncated, or more of them. */
+static __always_inline __be16 parse_link(void *data, void *end, struct tunnel *t)
+{
+	__be16 *proto = data + 2 * ETH_ALEN;
+
+	if (data + sizeof(struct ethhdr) > end)
+		return 0;
+	t->macs[0] = ((__be32 *)data)[0];
+	t->macs[1] = ((__be32 *)data)[1];
+	t->macs[2] = ((__be32 *)data)[2];
+	t->l3 = sizeof(struct ethhdr);
+#pragma unroll
+	for (int i = 0; i < TAGS_MAX; i++) {
+		if (*proto != bpf_htons(ETH_P_8021Q) && *proto != bpf_htons(ETH_P_8021AD))
+			return *proto;
+		if (data + t->l3 + 4 > end)
+			return 0;
+		t->tags[i] = *(__be32 *)proto;
+		t->l3 += 4;
+		proto += 2;
+	}
+	return *proto == bpf_htons(ETH_P_IP) || *proto == bpf_htons(ETH_P_IPV6) ? *proto : 0;
+}
+
+/* Bytes of the outer header up to the inner one, for what the outer IP header says is in it; or 0. */
+static __always_inline __u32 outer_len(void *l4, void *end, __u8 proto, __u32 hlen)
 {
 	struct udphdr *udp = l4;
-	__u8 *inner = (void *)(udp + 1);
 
-	if ((void *)(inner + 1) > end || udp->dest != bpf_htons(GUE_PORT))
-		return 0;
-	if (*inner >> 4 == 4)
-		return IPPROTO_IPIP;
-	return *inner >> 4 == 6 ? IPPROTO_IPV6 : 0;
-}
-
-/* Returns the inner protocol (IPPROTO_IPIP, IPPROTO_IPV6), 0 for none; *ret_len: outer header. */
-static __always_inline __u8 outer_of(void *l4, void *end, __u8 proto, __u32 hlen, __u32 *ret_len)
-{
-	*ret_len = hlen;
 	if (proto == IPPROTO_IPIP || proto == IPPROTO_IPV6)
-		return proto;
-	if (proto != IPPROTO_UDP)
+		return hlen;
+	if (proto != IPPROTO_UDP || (void *)(udp + 1) > end || udp->dest != bpf_htons(GUE_PORT))
 		return 0;
-	*ret_len = hlen + sizeof(struct udphdr);
-	return gue_inner(l4, end);
+	return hlen + sizeof(*udp);
 }
 
-static __always_inline __u8 parse_outer(struct ethhdr *eth, void *end, __u32 *ret_len)
+/* *ret_proto: what the outer header says is in it. Sets len and is_ce; 0: not a tunnel of ours. */
+static __always_inline int parse_outer(void *l3, void *end, __be16 type, struct tunnel *t,
+				       __u8 *ret_proto)
 {
-	struct iphdr *ip = (void *)(eth + 1);
-	struct ipv6hdr *ip6 = (void *)(eth + 1);
+	struct ipv6hdr *ip6 = l3;
+	struct iphdr *ip = l3;
 
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+	if (type == bpf_htons(ETH_P_IP)) {
 		if ((void *)(ip + 1) > end || ip->ihl != 5 ||
 		    ip->frag_off & bpf_htons(IP4_MF_OR_OFFSET))
 			return 0;
-		return outer_of(ip + 1, end, ip->protocol, sizeof(*ip), ret_len);
-	}
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		*ret_proto = ip->protocol;
+		t->is_ce = (ip->tos & 3) == 3;
+		t->len = outer_len(ip + 1, end, ip->protocol, sizeof(*ip));
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
 		if ((void *)(ip6 + 1) > end)
 			return 0;
-		return outer_of(ip6 + 1, end, ip6->nexthdr, sizeof(*ip6), ret_len);
+		*ret_proto = ip6->nexthdr;
+		t->is_ce = (ip6->flow_lbl[0] >> 4 & 3) == 3;
+		t->len = outer_len(ip6 + 1, end, ip6->nexthdr, sizeof(*ip6));
+	} else {
+		return 0;
 	}
-	return 0;
+	return t->len != 0;
 }
 
-/* RFC 6040 section 4.2: congestion met in the tunnel must reach the inner header; decap_ecn(). */
-static __always_inline int outer_is_ce(struct ethhdr *eth)
+/* The inner header must be whole and of the version that was announced (GUE announces none). */
+static __always_inline int parse_inner(void *inner, void *end, __u8 proto, struct tunnel *t)
 {
-	struct ipv6hdr *ip6 = (void *)(eth + 1);
-	struct iphdr *ip = (void *)(eth + 1);
-
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return (ip->tos & 3) == 3;
-	return (ip6->flow_lbl[0] >> 4 & 3) == 3;
+	if (inner + sizeof(struct iphdr) > end)
+		return 0;
+	t->inner = *(__u8 *)inner >> 4;
+	if (t->inner == 6)
+		return proto != IPPROTO_IPIP && inner + sizeof(struct ipv6hdr) <= end;
+	return t->inner == 4 && proto != IPPROTO_IPV6;
 }
 
 static __always_inline void set_ce4(struct iphdr *ip)
@@ -115,49 +145,58 @@ static __always_inline void set_ce6(struct ipv6hdr *ip)
 		ip->flow_lbl[0] |= 0x30;
 }
 
-static __always_inline int finish(struct xdp_md *ctx, const struct ethhdr *link, __u8 inner, int ce)
+/* The frame's front anew, before the inner header. */
+static __always_inline int put_front(void *data, void *end, const struct tunnel *t)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
-	struct ipv6hdr *ip6 = (void *)(eth + 1);
-	struct iphdr *ip = (void *)(eth + 1);
+	__be32 *w = data;
 
-	if ((void *)(ip + 1) > end)
-		return XDP_DROP;
-	*eth = *link;
-	eth->h_proto = bpf_htons(inner == IPPROTO_IPIP ? ETH_P_IP : ETH_P_IPV6);
-	if (ce && inner == IPPROTO_IPIP)
-		set_ce4(ip);
-	if (ce && inner == IPPROTO_IPV6 && (void *)(ip6 + 1) <= end)
-		set_ce6(ip6);
-	count(inner == IPPROTO_IPIP ? DECAP_IP4 : DECAP_IP6);
-	return XDP_PASS;
+	if (data + sizeof(struct ethhdr) + 4 * TAGS_MAX > end)
+		return -1; /* never: an inner header follows */
+	w[0] = t->macs[0];
+	w[1] = t->macs[1];
+	w[2] = t->macs[2];
+	if (t->l3 >= sizeof(struct ethhdr) + 4)
+		w[3] = t->tags[0];
+	if (t->l3 >= sizeof(struct ethhdr) + 8)
+		w[4] = t->tags[1];
+	*(__be16 *)(data + ((t->l3 - 2) & 0x1f)) = bpf_htons(t->inner == 4 ? ETH_P_IP : ETH_P_IPV6);
+	return 0;
+}
+
+static __always_inline void mark(void *l3, void *end, const struct tunnel *t)
+{
+	if (!t->is_ce)
+		return;
+	if (t->inner == 4 && l3 + sizeof(struct iphdr) <= end)
+		set_ce4(l3);
+	if (t->inner == 6 && l3 + sizeof(struct ipv6hdr) <= end)
+		set_ce6(l3);
 }
 
 SEC("xdp")
 int sluice_decap(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data, link;
-	__u32 len = 0;
-	__u8 inner;
-	int ce;
+	struct tunnel t = {};
+	__u8 proto = 0;
+	__be16 type;
 
-	if ((void *)(eth + 1) > end)
+	type = parse_link(data, end, &t);
+	if (!type || !parse_outer(data + t.l3, end, type, &t, &proto))
 		return XDP_PASS;
-	inner = parse_outer(eth, end, &len);
-	if (!inner)
-		return XDP_PASS;
-	/* The inner IPv4 header must be whole, or the kernel gets the frame as it came. */
-	if ((void *)(eth + 1) + len + sizeof(struct iphdr) > end) {
+	if (!parse_inner(data + t.l3 + t.len, end, proto, &t)) {
 		count(DECAP_BAD);
 		return XDP_PASS;
 	}
-	link = *eth;
-	ce = outer_is_ce(eth);
-	if (bpf_xdp_adjust_head(ctx, (int)len))
+	if (bpf_xdp_adjust_head(ctx, (int)t.len))
 		return XDP_PASS;
-	return finish(ctx, &link, inner, ce);
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (put_front(data, end, &t))
+		return XDP_DROP;
+	mark(data + t.l3, end, &t);
+	count(t.inner == 4 ? DECAP_IP4 : DECAP_IP6);
+	return XDP_PASS;
 }
 
 char _license[] SEC("license") = "GPL";
