@@ -82,7 +82,8 @@ struct step {
 	enum lb_reason reason;
 	int opens;		      /* counted as a new flow */
 	int resets;		      /* answered with a reset */
-	int keep_df;
+	int uncounted;		      /* by the VIP, though it is this host's */
+	struct layer like[4];	      /* whose hash the frame goes by; empty: its own */
 	uint32_t headroom;	      /* bytes in front of the frame; native only; 0: plenty */
 	enum lb_event events[EVENTS_MAX];
 	struct cut cuts[CUTS_MAX];
@@ -106,6 +107,7 @@ struct packet_case {
 	uint32_t vip_flags;	   /* besides LB_VIP_F_ACTIVE */
 	struct lb_slot slot;	   /* of all slots; { NODE1 } unless a member is set */
 	uint32_t n_slots;	   /* 0: one */
+	int spread;		   /* slots name spread_nodes[] in turn, n_slots of them */
 	int cell_b;		   /* the VIP's index cell is its second choice */
 	int native_only;	   /* needs what BPF_PROG_TEST_RUN cannot supply */
 	int clock;		   /* must not straddle a refill of the token buckets */
@@ -147,6 +149,12 @@ struct case_list {
 #define CASE_LIST(name, array)                                                                     \
 	const struct case_list name = {array, sizeof(array) / sizeof((array)[0])}
 
-extern const struct case_list cases_parse, cases_ipip, cases_l2dsr;
+/* Nodes of the slots of a case with `spread`; as many slots as nodes. */
+#define SPREAD_N 5
+extern const enum host spread_nodes[SPREAD_N];
+
+extern const struct case_list cases_parse, cases_ipip, cases_l2dsr, cases_gue, cases_vlan,
+	cases_headers, cases_policy, cases_flow, cases_transition, cases_reset, cases_hash,
+	cases_icmp, cases_decap;
 
 #endif

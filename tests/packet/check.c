@@ -146,16 +146,17 @@ static void count_one(struct lb_count *n, const struct step *s)
 }
 
 /* `before` becomes what the counters must be after the step. */
-static void expect_counts(const struct step *s, enum lb_reason reason, struct counts *before)
+static void expect_counts(const struct step *s, enum host to, enum lb_reason reason,
+			  struct counts *before)
 {
 	int vip = ip_layer(s->in)->kind == LAYER_IP6 ? VIP_ID6 : VIP_ID4;
 
 	if (reason != LB_R_OK)
 		before->counters[reason]++;
-	if (reason == LB_R_OK || reason == LB_R_LOCAL)
+	if (reason == LB_R_OK || (reason == LB_R_LOCAL && !s->uncounted))
 		count_one(&before->vips[vip], s);
 	if (reason == LB_R_OK)
-		count_one(&before->backends[s->to], s);
+		count_one(&before->backends[to], s);
 	for (int i = 0; i < EVENTS_MAX && s->events[i]; i++)
 		before->counters[s->events[i]]++;
 }
@@ -165,10 +166,26 @@ static enum lb_mode case_mode(const struct packet_case *c)
 	return c->mode ? c->mode : LB_MODE_IPIP;
 }
 
-static enum want expected_verdict(const struct step *s)
+static uint32_t step_hash(const struct check *k, const struct step *s)
 {
-	if (s->to)
-		return node_is_far(s->to) ? REDIRECT : TX;
+	const struct layer *l = s->like[0].kind != LAYER_END ? s->like : s->in;
+
+	return expect_hash(&k->r->t.control->hash, l,
+			   k->c->affinity ? k->c->affinity : LB_AFFINITY_FLOW);
+}
+
+/* The node the step's frame must reach, or NOBODY. */
+static enum host expected_node(const struct check *k, const struct step *s)
+{
+	if (s->to != BY_HASH)
+		return s->to;
+	return spread_nodes[(uint64_t)step_hash(k, s) * SPREAD_N >> 32];
+}
+
+static enum want expected_verdict(const struct step *s, enum host to)
+{
+	if (to)
+		return node_is_far(to) ? REDIRECT : TX;
 	return s->resets ? TX : s->want;
 }
 
@@ -179,18 +196,13 @@ static enum lb_reason expected_reason(const struct step *s)
 	return s->resets ? LB_R_RESET_SENT : s->reason;
 }
 
-static void expected_frame(const struct check *k, const struct step *s, const struct frame *in,
-			   struct frame *ret)
+static void expected_frame(const struct check *k, const struct step *s, enum host to,
+			   const struct frame *in, struct frame *ret)
 {
-	uint32_t hash = 0;
-
-	if (s->to)
-		hash = expect_hash(&k->r->t.control->hash, s->in,
-				   k->c->affinity ? k->c->affinity : LB_AFFINITY_FLOW);
 	if (s->out[0].kind != LAYER_END)
-		frame_build(s->out, hash, ret);
-	else if (s->to)
-		expect_forwarded(s->in, case_mode(k->c), s->to, hash, ret);
+		frame_build(s->out, to ? step_hash(k, s) : 0, ret);
+	else if (to)
+		expect_forwarded(s->in, case_mode(k->c), to, step_hash(k, s), ret);
 	else if (s->resets)
 		expect_reset(s->in, ret);
 	else
@@ -206,13 +218,14 @@ static void check_verdict(struct check *k, enum want want, enum lb_reason reason
 		differ(k, "reason %s, expected %s", counter_name(o->reason), counter_name(reason));
 }
 
-static void check_decap(struct check *k, const struct step *s, const struct frame *forwarded)
+static void check_decap(struct check *k, const struct step *s, enum host to,
+			const struct frame *forwarded)
 {
 	struct frame want;
 	struct outcome o;
 	int r;
 
-	if (!k->r->run_decap || !s->to)
+	if (!k->r->run_decap || !to)
 		return;
 	r = k->r->run_decap(k->r, forwarded, &o);
 	if (r < 0) {
@@ -220,14 +233,15 @@ static void check_decap(struct check *k, const struct step *s, const struct fram
 		return;
 	}
 	check_verdict(k, PASS, LB_R_OK, &o);
-	expect_decapped(s->in, s->to, &want);
+	expect_decapped(s->in, to, &want);
 	check_frame(k, &want, &o.frame, "frame after decap");
 }
 
 static void step_frame(struct check *k, const struct step *s)
 {
+	enum host to = expected_node(k, s);
 	enum lb_reason reason = expected_reason(s);
-	enum want verdict = expected_verdict(s);
+	enum want verdict = expected_verdict(s, to);
 	struct frame in, want;
 	struct counts counts;
 	struct outcome o;
@@ -246,14 +260,14 @@ static void step_frame(struct check *k, const struct step *s)
 	if (o.verdict == REDIRECT && o.ifindex && o.ifindex != IF_FAR)
 		differ(k, "redirected to device %d, expected %d", o.ifindex, IF_FAR);
 	if (verdict != DROP) {
-		expected_frame(k, s, &in, &want);
+		expected_frame(k, s, to, &in, &want);
 		check_frame(k, &want, &o.frame, "frame");
 	}
 	if (k->c->decap)
-		check_decap(k, s, &o.frame);
+		check_decap(k, s, to, &o.frame);
 	if (k->c->decap_only)
 		return;
-	expect_counts(s, reason, &counts);
+	expect_counts(s, to, reason, &counts);
 	check_counts(k, &counts);
 }
 

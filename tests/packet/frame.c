@@ -58,8 +58,11 @@ static uint32_t layer_size(const struct layer *l)
 		return 14;
 	case LAYER_VLAN:
 		return 4;
-	case LAYER_IP4:
 	case LAYER_TCP:
+		if (l->n)
+			return l->n;
+		return 20 + 4 * option_words(l);
+	case LAYER_IP4:
 		return 20 + 4 * option_words(l);
 	case LAYER_IP6:
 		return 40;
@@ -209,8 +212,10 @@ static void put_ip6(uint8_t *p, const struct layer *l, uint32_t hash)
 		vary_source(p + 20, l, hash);
 }
 
-static void put_tcp(uint8_t *p, const struct layer *l)
+static void put_tcp(uint8_t *to, const struct layer *l)
 {
+	uint8_t p[60];
+
 	put16(p, l->sport);
 	put16(p + 2, l->dport);
 	put32(p + 4, l->seq);
@@ -220,6 +225,7 @@ static void put_tcp(uint8_t *p, const struct layer *l)
 	put16(p + 16, l->check);
 	put16(p + 18, l->urgent);
 	memset(p + 20, 1, 4 * option_words(l));
+	memcpy(to, p, layer_size(l));
 }
 
 static void put_udp(uint8_t *p, const struct layer *l, uint32_t hash)
@@ -249,7 +255,7 @@ static void put_layer(uint8_t *p, const struct layer *l, uint32_t hash)
 		put_ip6(p, l, hash);
 		break;
 	case LAYER_EXT:
-		p[0] = ip_proto_of(l + 1);
+		p[0] = l->next ? l->next : ip_proto_of(l + 1);
 		p[1] = pick(l->len, l->n);
 		memset(p + 2, 1, layer_size(l) - 2);
 		break;
@@ -300,7 +306,7 @@ static int check_offset(const struct layer *l)
 		return -1;
 	switch (l->kind) {
 	case LAYER_TCP:
-		return 16;
+		return l->n ? -1 : 16; /* a segment cut short has none worth computing */
 	case LAYER_UDP:
 		return 6;
 	case LAYER_ICMP4:

@@ -28,6 +28,7 @@ enum host {
 	NODE8 = 8,  /* IPv6, outer source varies with the flow */
 	NODE9 = 9,  /* IPv4, next hop not resolved */
 	NODES_N,
+	BY_HASH = 31, /* whichever node the flow's hash picks (cases with `spread`) */
 	CLIENT = 32,
 	CLIENT2,
 	CLIENT3,
@@ -69,6 +70,7 @@ struct layer {
 	enum layer_kind kind;
 	enum host src, dst;
 	int proto;	/* next protocol; ETH, VLAN: ethertype; EXT: type of this header */
+	int next;	/* EXT: protocol that follows; 0: that of the next layer */
 	int tpid;	/* VLAN: ethertype of the tag itself */
 	int tci;	/* VLAN */
 	int ihl;	/* IP4: header words; options beyond 5 are NOPs */
@@ -84,7 +86,7 @@ struct layer {
 	int doff, flags, window, urgent;
 	int type, code; /* ICMP */
 	uint32_t rest;	/* ICMP: the word behind the checksum */
-	int n;		/* DATA, PAD: bytes; EXT: units beyond the first */
+	int n;		/* DATA, PAD: bytes; EXT: units beyond the first; TCP: bytes there, 0: all */
 	int seed;	/* DATA: what the bytes begin with */
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* packet_cases: runs the table of packet cases natively, in the kernel, or both. */
+/* packet_cases: runs the table of packet cases natively, in the kernel, under DPDK. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -11,9 +11,8 @@
 #include "tests/packet/check.h"
 
 static const struct case_list *const cases_all[] = {
-	&cases_parse,
-	&cases_ipip,
-	&cases_l2dsr,
+	&cases_parse, &cases_headers, &cases_vlan,	 &cases_ipip, &cases_l2dsr, &cases_gue,	 &cases_hash,
+	&cases_policy, &cases_flow,  &cases_transition, &cases_reset, &cases_icmp, &cases_decap,
 };
 
 #define N_LISTS (sizeof(cases_all) / sizeof(cases_all[0]))
@@ -23,7 +22,7 @@ struct totals {
 };
 
 struct options {
-	int native, kernel, list, verbose;
+	int native, kernel, dpdk, list, verbose;
 	const char *only;
 	const char *corpus;
 };
@@ -124,9 +123,9 @@ static void list_cases(const struct options *o)
 
 static void usage(FILE *to)
 {
-	fputs("usage: packet_cases [--native] [--kernel] [--only TEXT] [--list] [--verbose]\n"
-	      "                    [--write-corpus DIR]\n"
-	      "Without --native and --kernel: natively, and in the kernel when run as root.\n",
+	fputs("usage: packet_cases [--native] [--kernel] [--dpdk] [--only TEXT] [--list]\n"
+	      "                    [--verbose] [--write-corpus DIR]\n"
+	      "Without --native, --kernel and --dpdk: natively, and in the kernel when run as root.\n",
 	      to);
 }
 
@@ -135,6 +134,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 	static const struct option longs[] = {
 		{"native", no_argument, NULL, 'n'},
 		{"kernel", no_argument, NULL, 'k'},
+		{"dpdk", no_argument, NULL, 'd'},
 		{"only", required_argument, NULL, 'o'},
 		{"list", no_argument, NULL, 'l'},
 		{"verbose", no_argument, NULL, 'v'},
@@ -149,6 +149,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			ret->native = 1;
 		else if (opt == 'k')
 			ret->kernel = 1;
+		else if (opt == 'd')
+			ret->dpdk = 1;
 		else if (opt == 'o')
 			ret->only = optarg;
 		else if (opt == 'l')
@@ -183,7 +185,11 @@ int main(int argc, char **argv)
 			fprintf(stderr, "%s: %s\n", o.corpus, strerror(-r));
 		return r < 0;
 	}
-	if (!o.native && !o.kernel) {
+	if (o.dpdk && !&runner_dpdk) {
+		fputs("packet_cases: built without DPDK; packet_cases_dpdk has it\n", stderr);
+		return 2;
+	}
+	if (!o.native && !o.kernel && !o.dpdk) {
 		o.native = 1;
 		o.kernel = geteuid() == 0;
 	}
@@ -191,6 +197,8 @@ int main(int argc, char **argv)
 		run_all(&runner_native, &o, &t);
 	if (o.kernel)
 		run_all(&runner_kernel, &o, &t);
+	if (o.dpdk)
+		run_all(&runner_dpdk, &o, &t);
 	if (!t.passed && !t.failed)
 		printf("no case ran\n");
 	printf("%u passed, %u failed, %u skipped\n", t.passed, t.failed, t.skipped);

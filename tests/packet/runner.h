@@ -65,5 +65,6 @@ struct runner {
 
 extern struct runner runner_native;
 extern struct runner runner_kernel;
+extern struct runner runner_dpdk __attribute__((weak)); /* in packet_cases_dpdk only */
 
 #endif

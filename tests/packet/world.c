@@ -56,6 +56,15 @@ static void put_cell(struct tables *t, const struct lb_vip_cell *cell, int secon
 	*at = *cell;
 }
 
+const enum host spread_nodes[SPREAD_N] = {NODE1, NODE2, NODE5, NODE7, NODE3};
+
+static uint32_t slots_of(const struct packet_case *c)
+{
+	if (c->spread)
+		return SPREAD_N;
+	return c->n_slots ? c->n_slots : 1;
+}
+
 static void put_vip(struct tables *t, const struct packet_case *c, uint32_t id, int family)
 {
 	struct lb_vip_cell service = {
@@ -69,7 +78,7 @@ static void put_vip(struct tables *t, const struct packet_case *c, uint32_t id, 
 	put_cell(t, &address, c->cell_b);
 	*v = (struct lb_vip){
 		.slot_base = SLOT_BASE,
-		.n_slots = c->n_slots ? c->n_slots : 1,
+		.n_slots = slots_of(c),
 		.flags = LB_VIP_F_ACTIVE | c->vip_flags,
 		.pool = POOL,
 		.mode = c->mode ? c->mode : LB_MODE_IPIP,
@@ -118,8 +127,11 @@ static void put_control(struct lb_control *control)
 
 void world_set_slots(struct runner *r, const struct packet_case *c, struct lb_slot slot)
 {
-	for (uint32_t i = 0; i < (c->n_slots ? c->n_slots : 1); i++)
+	for (uint32_t i = 0; i < slots_of(c); i++) {
+		if (c->spread)
+			slot.cur = spread_nodes[i];
 		r->t.slots[SLOT_BASE + i] = slot;
+	}
 }
 
 void world_set_vip_flags(struct runner *r, uint32_t flags)

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Which backend a new flow gets: hash and p2c. */
+#include "tests/packet/cases.h"
+
+#define SYN(port)  .in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(port, PORT, TCP_SYN)}, .opens = 1
+#define SYN6(port) .in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), TCP(port, PORT, TCP_SYN)}, .opens = 1
+#define TO_ALT	   .to = NODE2, EVENTS(LB_EV_ALT_CHOSEN, LB_EV_FLOW_ADDED)
+
+static const struct packet_case table[] = {
+	{
+		.name = "hash: a new flow goes to cur, however loaded, and leaves no entry",
+		.policy = LB_POLICY_HASH,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 1000, 1000, LB_LOAD_F_HOT), {SYN(40000), .to = NODE1},
+		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), EXC(0), INC(NODE1, 0)),
+	},
+	{
+		.name = "p2c: while both are idle, cur; counted as load; no entry",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS({SYN(40000), .to = NODE1}, NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), EXC(0),
+		      INC(NODE1, 1), INC(NODE2, 0), LIVE_FLOWS(NODE1, 0)),
+	},
+	{
+		.name = "p2c: alt, when clearly less loaded; the flow gets a half-open entry",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 10, 1000, 0), LOAD(NODE2, 5, 1000, 0), {SYN(40000), TO_ALT},
+		      ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000, NODE2),
+		      NO_ENTRY(IN_FLOWS, CLIENT, 4, 40000), EXC(EPOCH), INC(NODE1, 0), INC(NODE2, 1)),
+	},
+	{
+		.name = "p2c over IPv6: alt, when clearly less loaded",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 10, 1000, 0), LOAD(NODE2, 5, 1000, 0), {SYN6(40000), TO_ALT},
+		      ENTRY(IN_HALF_OPEN, CLIENT, 6, 40000, NODE2), EXC(EPOCH)),
+	},
+	{
+		.name = "p2c: the margin is 25 % and one request: at it alt, inside it cur",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 10, 1000, 0), LOAD(NODE2, 7, 1000, 0), {SYN(40000), TO_ALT},
+		      LOAD(NODE1, 10, 1000, 0), LOAD(NODE2, 8, 1000, 0), {SYN(40001), .to = NODE1}),
+	},
+	{
+		.name = "p2c: a hot cur gets no margin, but ties stay with it",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 10, 1000, LB_LOAD_F_HOT), LOAD(NODE2, 9, 1000, 0),
+		      {SYN(40000), TO_ALT}, LOAD(NODE2, 10, 1000, 0), {SYN(40001), .to = NODE1}),
+	},
+	{
+		.name = "p2c: a hot alt changes nothing by itself",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 10, 1000, 0), LOAD(NODE2, 7, 1000, LB_LOAD_F_HOT),
+		      {SYN(40000), TO_ALT}),
+	},
+	{
+		.name = "p2c: load is seen by weight",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 10, 1000, 0), LOAD(NODE2, 12, 2000, 0), {SYN(40000), TO_ALT},
+		      LOAD(NODE2, 12, 1000, 0), {SYN(40001), .to = NODE1},
+		      LOAD(NODE1, 10, 3000, LB_LOAD_F_HOT), LOAD(NODE2, 4, 1000, 0),
+		      {SYN(40002), .to = NODE1}),
+	},
+	{
+		.name = "p2c: without load known the hash decides",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 100, 1000, LB_LOAD_F_IGNORE | LB_LOAD_F_HOT), LOAD(NODE2, 0, 1000, 0),
+		      {SYN(40000), .to = NODE1}),
+	},
+	{
+		.name = "p2c: an alt of weight 0 takes nothing",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 100, 1000, LB_LOAD_F_HOT), LOAD(NODE2, 0, 0, 0),
+		      {SYN(40000), .to = NODE1}),
+	},
+	{
+		.name = "p2c: without an alt cur takes all",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, 0},
+		STEPS(LOAD(NODE1, 100, 1000, LB_LOAD_F_HOT), {SYN(40000), .to = NODE1}),
+	},
+	{
+		.name = "p2c: what this host added since the scrape counts as load",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS({SYN(40000), .to = NODE1}, {SYN(40001), .to = NODE1}, {SYN(40002), TO_ALT},
+		      {SYN(40003), .to = NODE1}, {SYN(40004), TO_ALT}, INC(NODE1, 3), INC(NODE2, 2)),
+	},
+	{
+		.name = "p2c: large loads do not overflow",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 0x7fffffff, 100000000, 0), LOAD(NODE2, 0x3fffffff, 100000000, 0),
+		      {SYN(40000), TO_ALT}),
+	},
+	{
+		.name = "A packet that is no SYN never chooses: cur, whatever the loads",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 100, 1000, LB_LOAD_F_HOT),
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_ACK)}, .to = NODE1},
+		      INC(NODE1, 0), INC(NODE2, 0)),
+	},
+	{
+		.name = "SYN with FIN or RST is dropped and opens nothing",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 100, 1000, LB_LOAD_F_HOT),
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_FIN)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_RST)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS},
+		      {.in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_FIN)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, 0x3f & ~TCP_ACK)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS},
+		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), EXC(0), INC(NODE2, 0)),
+	},
+	{
+		.name = "SYN+ACK, no flags, or all flags go with the slot and open nothing",
+		.policy = LB_POLICY_P2C,
+		.slot = {NODE1, NODE2},
+		STEPS(LOAD(NODE1, 100, 1000, LB_LOAD_F_HOT),
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_ACK)},
+		       .to = NODE1},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, 0)}, .to = NODE1},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, 0x3f)}, .to = NODE1},
+		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), EXC(0), INC(NODE1, 0), INC(NODE2, 0)),
+	},
+	{
+		.name = "SYN with PSH, URG or congestion flags opens a flow",
+		STEPS({.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_PSH)},
+		       .to = NODE1, .opens = 1},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40001, PORT, TCP_SYN | TCP_URG)},
+		       .to = NODE1, .opens = 1},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40002, PORT, TCP_SYN | 0xc0)},
+		       .to = NODE1, .opens = 1}),
+	},
+	{
+		.name = "SYN with data (fast open) opens a flow and keeps its data",
+		ONE(.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN, .doff = 8),
+			   DATA(64)},
+		    .to = NODE1, .opens = 1),
+	},
+	{
+		.name = "A SYN for a slot without a backend is dropped and remembered nowhere",
+		.policy = LB_POLICY_P2C,
+		STEPS(SLOT(0, 0, NODE1, 0),
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN)},
+		       .want = DROP, .reason = LB_R_NO_BACKEND},
+		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000)),
+	},
+};
+
+CASE_LIST(cases_policy, table);

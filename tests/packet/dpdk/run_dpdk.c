@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The table through a worker of sluice-dpdk: each frame comes in by a ring device, and where it
+ * comes out (near or far device, the mirror, nowhere) is the verdict.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/packet/dpdk/host.h"
+#include "tests/packet/runner.h"
+
+static int dpdk_open(struct runner *r)
+{
+	struct tables *t = &r->t;
+	int e = host_open(IF_NEAR, IF_FAR);
+
+	if (e < 0)
+		return e;
+	t->control = host_control();
+	t->vip_index = host_vip_index();
+	t->vips = host_vips();
+	t->pools = host_pools();
+	t->turns = host_turns();
+	t->members = host_members();
+	t->slots = host_slots();
+	t->backends = host_backends();
+	t->loads = host_loads();
+	t->limit = host_limit();
+	t->vip_counts = host_vip_counts();
+	t->backend_counts = host_backend_counts();
+	t->counters = host_counters();
+	return 0;
+}
+
+static void dpdk_close(struct runner *r)
+{
+	memset(&r->t, 0, sizeof(r->t));
+}
+
+static int dpdk_run(struct runner *r, const struct frame *in, uint32_t headroom,
+		    struct outcome *ret_outcome)
+{
+	static const enum want wants[] = {[OUT_NOWHERE] = DROP, [OUT_NEAR] = TX,
+					  [OUT_FAR] = REDIRECT, [OUT_KERNEL] = PASS};
+	enum came_out out;
+	int e;
+
+	(void)r;
+	(void)headroom;
+	e = host_run(in->b, in->len, &out, ret_outcome->frame.b, FRAME_MAX,
+		     &ret_outcome->frame.len);
+	if (e < 0)
+		return e;
+	ret_outcome->verdict = wants[out];
+	ret_outcome->reason = -1;
+	ret_outcome->ifindex = out == OUT_FAR ? IF_FAR : 0;
+	return 0;
+}
+
+static int dpdk_flow_get(struct runner *r, enum entry_table table, const struct lb_flow_key *key,
+			 struct lb_flow *ret_flow)
+{
+	const struct lb_flow *flow = host_flow(table == IN_HALF_OPEN, key);
+
+	(void)r;
+	if (!flow)
+		return -ENOENT;
+	*ret_flow = *flow;
+	return 0;
+}
+
+static int dpdk_flow_put(struct runner *r, enum entry_table table, const struct lb_flow_key *key,
+			 const struct lb_flow *flow)
+{
+	(void)r;
+	return host_flow_put(table == IN_HALF_OPEN, key, flow);
+}
+
+static void dpdk_flows_clear(struct runner *r)
+{
+	(void)r;
+	host_clear();
+}
+
+/* The clock cannot be moved, so the entries grow older instead. */
+static void dpdk_pass(struct runner *r, uint32_t ticks)
+{
+	host_age(ticks);
+	r->t.limit->entries_tick = ~0u;
+	r->t.limit->replies_tick = ~0u;
+}
+
+/* Buckets are refilled every 2^27 ns; go on in the first half of such a period. */
+static void dpdk_settle(struct runner *r)
+{
+	const uint64_t period = 1ull << 27;
+	struct timespec now, wait = {0};
+	uint64_t into;
+
+	(void)r;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	into = ((uint64_t)now.tv_sec * 1000000000 + now.tv_nsec) % period;
+	if (into < period / 2 && into > period / 16)
+		return;
+	wait.tv_nsec = (period - into + period / 16) % period;
+	nanosleep(&wait, NULL);
+}
+
+struct runner runner_dpdk = {
+	.name = "dpdk",
+	.open = dpdk_open,
+	.close = dpdk_close,
+	.frame_min = 14,
+	.run = dpdk_run,
+	.flow_get = dpdk_flow_get,
+	.flow_put = dpdk_flow_put,
+	.flows_clear = dpdk_flows_clear,
+	.pass = dpdk_pass,
+	.settle = dpdk_settle,
+};
