@@ -217,6 +217,7 @@ static void a_node_is_healthy_after_rise_passes_at_the_start_without_warming(voi
 	assert_int_equal(n.change.from, LB_STATE_UNKNOWN);
 	assert_int_equal(n.change.to, LB_STATE_HEALTHY);
 	assert_cause(&n, "works: 2 passes in a row");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_PASSED);
 	assert_int_equal(permille(&n), 1000);
 }
 
@@ -338,6 +339,7 @@ static void a_node_that_refuses_or_answers_503_since_first_seen_is_loading(void 
 	probes(&n, HEALTH_REFUSED, 1);
 	assert_int_equal(n.h.state, LB_STATE_LOADING);
 	assert_cause(&n, "refused");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_REFUSED);
 	probes(&n, HEALTH_REFUSED, 20);
 	probes(&n, HEALTH_STATUS_LOADING, 20);
 	assert_int_equal(n.h.state, LB_STATE_LOADING);
@@ -345,6 +347,7 @@ static void a_node_that_refuses_or_answers_503_since_first_seen_is_loading(void 
 	probes(&n, HEALTH_PASS, 1);
 	assert_int_equal(n.h.state, LB_STATE_WARMING);
 	assert_cause(&n, "has loaded");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_PASSED);
 }
 
 static void a_loading_node_that_goes_silent_is_down(void **state)
@@ -405,6 +408,7 @@ static void a_refusal_is_looked_into_at_once_and_the_second_is_down(void **state
 	probe(&n, HEALTH_REFUSED);
 	assert_int_equal(n.h.state, LB_STATE_UNHEALTHY);
 	assert_cause(&n, "refused, 2 in a row");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_REFUSED);
 	/* then at leisure */
 	assert_in_range(health_next_probe_ms(&n.h), n.now_ms + 900, n.now_ms + 1100);
 }
@@ -474,6 +478,7 @@ static void a_node_that_was_down_warms_up_in_steps(void **state)
 	assert_int_equal(n.now_ms - first_ms, 30000);
 	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
 	assert_cause(&n, "is warm");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_WARMED_UP);
 	assert_int_equal(permille(&n), 1000);
 }
 
@@ -566,6 +571,7 @@ static void a_silent_node_whose_counter_stopped_is_down(void **state)
 		probe(&n, HEALTH_ANSWER_TIMEOUT);
 	assert_int_equal(n.h.state, LB_STATE_UNHEALTHY);
 	assert_cause(&n, "no answer in time");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_NO_ANSWER);
 	assert_in_range(n.now_ms - silent_ms, 15000, 30000);
 }
 
@@ -606,6 +612,7 @@ static void running_without_progress_for_a_minute_is_hung_though_it_answers(void
 	work(&n, 2000, 5, 0);
 	assert_int_equal(n.h.state, LB_STATE_UNHEALTHY);
 	assert_cause(&n, "hangs: 5 requests");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_HUNG);
 	/* it still answers: that does not bring it back */
 	for (int i = 0; i < 20; i++) {
 		work(&n, 1000, 5, 0);
@@ -706,6 +713,7 @@ static void idle_with_climbing_aborts_is_draining_by_itself(void **state)
 	}
 	assert_int_equal(n.h.state, LB_STATE_DRAINING);
 	assert_cause(&n, "drains by itself: idle");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_IDLE_ABORTS);
 	assert_true(health_alive(&n.h));
 	assert_true(health_drains_by_itself(&n.h));
 	n.sample = (struct load_sample){0};
@@ -716,6 +724,7 @@ static void idle_with_climbing_aborts_is_draining_by_itself(void **state)
 	probes(&n, HEALTH_PASS, 2);
 	assert_int_equal(n.h.state, LB_STATE_WARMING);
 	assert_cause(&n, "takes requests again");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_STAYED);
 }
 
 static void aborts_of_a_node_that_works_are_its_clients(void **state)
@@ -837,9 +846,11 @@ static void each_dimension_of_the_page_degrades_after_three_samples(void **state
 		enum load_field field;
 		double in, over, between, under;
 		const char *cause;
+		enum health_cause kind;
 	} cases[] = {
-		{LOAD_KV, 0.949, 0.95, 0.92, 0.90, "kv cache 0.95"},
-		{LOAD_GPU_MEM, 0.95, 0.951, 0.93, 0.92, "gpu memory 0.951"},
+		{LOAD_KV, 0.949, 0.95, 0.92, 0.90, "kv cache 0.95", HEALTH_CAUSE_KV},
+		{LOAD_GPU_MEM, 0.95, 0.951, 0.93, 0.92, "gpu memory 0.951",
+		 HEALTH_CAUSE_GPU_MEMORY},
 	};
 
 	(void)state;
@@ -859,6 +870,7 @@ static void each_dimension_of_the_page_degrades_after_three_samples(void **state
 		samples(&n, 1);
 		assert_int_equal(n.h.state, LB_STATE_DEGRADED);
 		assert_cause(&n, cases[i].cause);
+		assert_int_equal(n.h.cause_kind, cases[i].kind);
 		assert_true(health_alive(&n.h));
 
 		load_set(&n.sample, cases[i].field, cases[i].between); /* hysteresis */
@@ -870,6 +882,7 @@ static void each_dimension_of_the_page_degrades_after_three_samples(void **state
 		samples(&n, 1);
 		assert_int_equal(n.h.state, LB_STATE_HEALTHY);
 		assert_cause(&n, "has recovered");
+		assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_RECOVERED);
 	}
 }
 
@@ -912,6 +925,7 @@ static void a_queue_is_an_outlier_of_its_pool(void **state)
 	samples(&n, 3);
 	assert_int_equal(n.h.state, LB_STATE_DEGRADED);
 	assert_cause(&n, "queue 16, limit 16");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_QUEUE);
 	load_set(&n.sample, LOAD_QUEUE, 9);
 	samples(&n, 10);
 	assert_int_equal(n.h.state, LB_STATE_DEGRADED);
@@ -971,6 +985,7 @@ static void slow_answers_degrade_against_the_pool(void **state)
 	}
 	assert_int_equal(n.h.state, LB_STATE_DEGRADED);
 	assert_cause(&n, "latency");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_LATENCY);
 	assert_in_range(probes_needed, 3, 6);
 	for (int i = 0; i < 30; i++) {
 		n.now_ms += 1000;
@@ -1021,6 +1036,7 @@ static void many_aborts_degrade(void **state)
 	}
 	assert_int_equal(n.h.state, LB_STATE_DEGRADED);
 	assert_cause(&n, "aborts 6/s");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_ABORTS);
 	samples(&n, 3);
 	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
 }
@@ -1190,6 +1206,7 @@ static void undrain_returns_to_what_the_node_is_by_then(void **state)
 	assert_int_equal(n.change.from, LB_STATE_HEALTHY);
 	assert_int_equal(n.change.to, LB_STATE_DRAINING);
 	assert_cause(&n, "operator: drain");
+	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_ORDERED);
 	assert_true(health_alive(&n.h));
 	assert_false(health_drains_by_itself(&n.h));
 	order(&n, LB_STATE_NONE);
@@ -1339,6 +1356,7 @@ static void the_clock_never_spins(void **state)
 		}
 		seen[n.h.state] = true;
 		assert_true(n.h.cause[0] != '\0');
+		assert_string_not_equal(health_cause_name(n.h.cause_kind), "?");
 		assert_in_range(permille(&n), 1, 1000);
 		if (n.changed)
 			assert_int_equal(n.change.to, n.h.state);
@@ -1356,6 +1374,13 @@ static void everything_has_a_name(void **state)
 		assert_string_not_equal(health_dim_name(i), "?");
 	for (int i = 1; i < HEALTH_RESULT_N; i++)
 		assert_string_not_equal(health_result_name(i), "?");
+	for (int i = HEALTH_CAUSE_START; i < HEALTH_CAUSE_N; i++) { /* and labels differ */
+		assert_string_not_equal(health_cause_name(i), "?");
+		for (int k = HEALTH_CAUSE_START; k < i; k++)
+			assert_string_not_equal(health_cause_name(i), health_cause_name(k));
+	}
+	assert_string_equal(health_cause_name(0), "?");
+	assert_string_equal(health_cause_name(HEALTH_CAUSE_N), "?");
 	assert_string_equal(health_state_name(99), "?");
 	assert_string_equal(health_dim_name(99), "?");
 	assert_string_equal(health_result_name(0), "?");

@@ -96,6 +96,35 @@ const char *health_result_name(enum health_result result)
 	return result > 0 && result < HEALTH_RESULT_N ? names[result] : "?";
 }
 
+const char *health_cause_name(enum health_cause cause)
+{
+	static const char *const names[HEALTH_CAUSE_N] = {
+		[HEALTH_CAUSE_START] = "start",
+		[HEALTH_CAUSE_PASSED] = "passed",
+		[HEALTH_CAUSE_REFUSED] = "refused",
+		[HEALTH_CAUSE_UNREACHABLE] = "unreachable",
+		[HEALTH_CAUSE_NO_ANSWER] = "no_answer",
+		[HEALTH_CAUSE_LOADING] = "loading",
+		[HEALTH_CAUSE_SAID_DRAINING] = "said_draining",
+		[HEALTH_CAUSE_BAD_STATUS] = "bad_status",
+		[HEALTH_CAUSE_GARBAGE] = "garbage",
+		[HEALTH_CAUSE_HUNG] = "hung",
+		[HEALTH_CAUSE_KV] = "kv_cache",
+		[HEALTH_CAUSE_GPU_MEMORY] = "gpu_memory",
+		[HEALTH_CAUSE_QUEUE] = "queue",
+		[HEALTH_CAUSE_LATENCY] = "latency",
+		[HEALTH_CAUSE_ABORTS] = "aborts",
+		[HEALTH_CAUSE_ADOPTED] = "adopted",
+		[HEALTH_CAUSE_IDLE_ABORTS] = "idle_aborts",
+		[HEALTH_CAUSE_RECOVERED] = "recovered",
+		[HEALTH_CAUSE_WARMED_UP] = "warmed_up",
+		[HEALTH_CAUSE_STAYED] = "stayed",
+		[HEALTH_CAUSE_ORDERED] = "ordered",
+	};
+
+	return cause > 0 && cause < HEALTH_CAUSE_N ? names[cause] : "?";
+}
+
 /* --- one change ------------------------------------------------------------------------------- */
 
 /* Takes new flows, or would but for the operator. */
@@ -229,9 +258,10 @@ static bool step_end(const struct step *st, struct health_change *ret)
 	return true;
 }
 
-/* One event through the table; detail says what the event was. */
-__attribute__((format(printf, 3, 4))) static void
-happen(const struct step *st, enum health_event event, const char *detail, ...)
+/* One event through the table; kind and detail say what the event was. */
+__attribute__((format(printf, 4, 5))) static void
+happen(const struct step *st, enum health_event event, enum health_cause kind, const char *detail,
+       ...)
 {
 	struct health *h = st->h;
 	const enum lb_state from = h->under;
@@ -243,6 +273,7 @@ happen(const struct step *st, enum health_event event, const char *detail, ...)
 		return;
 	h->under = cell->to;
 	enter(h, st->s, from, st->now_ms);
+	h->cause_kind = kind;
 	n = snprintf(h->cause, sizeof(h->cause), "%s", cell->why);
 	if (detail[0]) {
 		n += snprintf(h->cause + n, sizeof(h->cause) - n, ": ");
@@ -307,6 +338,19 @@ static void describe_dim(const struct health *h, int dim, char ret[DETAIL_MAX])
 	};
 
 	(void)snprintf(ret, DETAIL_MAX, formats[dim], h->dims[dim].value, h->dims[dim].limit);
+}
+
+static enum health_cause cause_of_dim(int dim)
+{
+	static const enum health_cause kinds[HEALTH_DIM_N] = {
+		[HEALTH_DIM_KV] = HEALTH_CAUSE_KV,
+		[HEALTH_DIM_GPU_MEMORY] = HEALTH_CAUSE_GPU_MEMORY,
+		[HEALTH_DIM_QUEUE] = HEALTH_CAUSE_QUEUE,
+		[HEALTH_DIM_LATENCY] = HEALTH_CAUSE_LATENCY,
+		[HEALTH_DIM_ABORTS] = HEALTH_CAUSE_ABORTS,
+	};
+
+	return kinds[dim];
 }
 
 static void judge_latency(struct health *h, const struct health_settings *s,
@@ -402,19 +446,20 @@ static void settle(const struct step *st)
 	if (dim >= 0)
 		describe_dim(h, dim, detail);
 	if (h->under == LB_STATE_WARMING && h->warm_ms >= 0 && dim >= 0)
-		happen(st, HEALTH_EV_OVER, "%s", detail);
+		happen(st, HEALTH_EV_OVER, cause_of_dim(dim), "%s", detail);
 	if (h->under == LB_STATE_HEALTHY && dim >= 0)
-		happen(st, HEALTH_EV_OVER, "%s", detail);
+		happen(st, HEALTH_EV_OVER, cause_of_dim(dim), "%s", detail);
 	if (h->under == LB_STATE_WARMING && ramp_is_over(h, st->s, st->now_ms))
-		happen(st, HEALTH_EV_RAMPED, "%s", "");
+		happen(st, HEALTH_EV_RAMPED, HEALTH_CAUSE_WARMED_UP, "%s", "");
 	if (h->under == LB_STATE_DEGRADED && is_clear(h, st->s, st->now_ms)) {
 		bool cold = h->warm_ms >= 0 && !ramp_is_over(h, st->s, st->now_ms);
 
-		happen(st, cold ? HEALTH_EV_RELIEVED_COLD : HEALTH_EV_RELIEVED, "%s", "");
+		happen(st, cold ? HEALTH_EV_RELIEVED_COLD : HEALTH_EV_RELIEVED,
+		       HEALTH_CAUSE_RECOVERED, "%s", "");
 	}
 	if (h->under == LB_STATE_DRAINING && stays(h, st->s, st->now_ms))
-		happen(st, HEALTH_EV_STAYING, "no sign of draining for %lld s",
-		       (long long)(st->now_ms - h->leaving_ms) / 1000);
+		happen(st, HEALTH_EV_STAYING, HEALTH_CAUSE_STAYED,
+		       "no sign of draining for %lld s", (long long)(st->now_ms - h->leaving_ms) / 1000);
 }
 
 /* --- probes ----------------------------------------------------------------------------------- */
@@ -491,13 +536,13 @@ static void pass(const struct step *st)
 	if (h->passes < UINT32_MAX)
 		h->passes++;
 	if (h->under == LB_STATE_UNKNOWN && h->cold)
-		happen(st, HEALTH_EV_PASS_COLD, "%s", "");
+		happen(st, HEALTH_EV_PASS_COLD, HEALTH_CAUSE_PASSED, "%s", "");
 	else if (!has_risen(h, st->s))
-		happen(st, HEALTH_EV_PASS, "%s", "");
+		happen(st, HEALTH_EV_PASS, HEALTH_CAUSE_PASSED, "%s", "");
 	else if (h->under == LB_STATE_UNKNOWN && h->adopted == LB_STATE_DEGRADED)
-		happen(st, HEALTH_EV_OVER, "it was when it was taken over");
+		happen(st, HEALTH_EV_OVER, HEALTH_CAUSE_ADOPTED, "it was when it was taken over");
 	else
-		happen(st, HEALTH_EV_RISE, "%u passes in a row", h->passes);
+		happen(st, HEALTH_EV_RISE, HEALTH_CAUSE_PASSED, "%u passes in a row", h->passes);
 	if (h->under == LB_STATE_WARMING && h->warm_ms < 0 && has_risen(h, st->s))
 		h->warm_ms = st->now_ms;
 }
@@ -505,6 +550,22 @@ static void pass(const struct step *st)
 static bool is_answer(enum health_result result)
 {
 	return result == HEALTH_STATUS_LOADING || result == HEALTH_STATUS_BAD;
+}
+
+static enum health_cause cause_of_result(enum health_result result)
+{
+	static const enum health_cause kinds[HEALTH_RESULT_N] = {
+		[HEALTH_PASS] = HEALTH_CAUSE_PASSED,
+		[HEALTH_REFUSED] = HEALTH_CAUSE_REFUSED,
+		[HEALTH_UNREACHABLE] = HEALTH_CAUSE_UNREACHABLE,
+		[HEALTH_ANSWER_TIMEOUT] = HEALTH_CAUSE_NO_ANSWER,
+		[HEALTH_STATUS_LOADING] = HEALTH_CAUSE_LOADING,
+		[HEALTH_STATUS_DRAINING] = HEALTH_CAUSE_SAID_DRAINING,
+		[HEALTH_STATUS_BAD] = HEALTH_CAUSE_BAD_STATUS,
+		[HEALTH_GARBAGE] = HEALTH_CAUSE_GARBAGE,
+	};
+
+	return kinds[result];
 }
 
 static void describe_failure(const struct health_probe *probe, char ret[DETAIL_MAX])
@@ -531,6 +592,7 @@ static void fail(const struct step *st, const struct health_probe *probe, bool e
 {
 	struct health *h = st->h;
 	const uint32_t fall = h->under == LB_STATE_WARMING && h->warm_ms < 0 ? 1 : st->s->fall;
+	const enum health_cause kind = cause_of_result(probe->result);
 	char how[DETAIL_MAX];
 
 	describe_failure(probe, how);
@@ -539,16 +601,16 @@ static void fail(const struct step *st, const struct health_probe *probe, bool e
 	if (h->holds && h->under == LB_STATE_UNHEALTHY)
 		h->hold_until_ms = st->now_ms + hold_ms(h, st->s); /* since it failed last */
 	if (!enough && h->failures < fall) {
-		happen(st, HEALTH_EV_FAIL, "%s", how);
+		happen(st, HEALTH_EV_FAIL, kind, "%s", how);
 		return;
 	}
 	if (is_answer(probe->result) && may_serve(h) && h->running > 0 &&
 	    progresses(h, st->s, st->now_ms)) {
 		leave(st, true);
-		happen(st, HEALTH_EV_LEAVING, "%s, but its requests go on", how);
+		happen(st, HEALTH_EV_LEAVING, kind, "%s, but its requests go on", how);
 		return;
 	}
-	happen(st, HEALTH_EV_FALL, "%s, %u in a row", how, h->failures);
+	happen(st, HEALTH_EV_FALL, kind, "%s, %u in a row", how, h->failures);
 }
 
 /* Not ready since first seen: that is no failure. */
@@ -558,7 +620,7 @@ static void not_yet(const struct step *st, const struct health_probe *probe)
 
 	st->h->failures = 0;
 	describe_failure(probe, how);
-	happen(st, HEALTH_EV_NOT_YET, "%s", how);
+	happen(st, HEALTH_EV_NOT_YET, cause_of_result(probe->result), "%s", how);
 }
 
 static void refused(const struct step *st, const struct health_probe *probe)
@@ -619,7 +681,7 @@ static void says_it_drains(const struct step *st, const struct health_probe *pro
 	h->busy = false;
 	leave(st, true);
 	describe_failure(probe, how);
-	happen(st, HEALTH_EV_LEAVING, "%s", how);
+	happen(st, HEALTH_EV_LEAVING, HEALTH_CAUSE_SAID_DRAINING, "%s", how);
 }
 
 bool health_probe(struct health *h, const struct health_settings *s,
@@ -715,7 +777,8 @@ static void judge_hung(const struct step *st)
 		return;
 	h->hung = true;
 	h->passes = 0;
-	happen(st, HEALTH_EV_HUNG, "%.0f requests run without progress for %lld s", h->running,
+	happen(st, HEALTH_EV_HUNG, HEALTH_CAUSE_HUNG,
+	       "%.0f requests run without progress for %lld s", h->running,
 	       (long long)(st->now_ms - h->frozen_ms) / 1000);
 }
 
@@ -742,7 +805,8 @@ static void note_aborts(const struct step *st, const struct load_sample *sample)
 		return;
 	leave(st, false);
 	if (++h->idle_aborts >= st->s->samples && is_up(h->under))
-		happen(st, HEALTH_EV_LEAVING, "idle, and %.0f requests aborted", climbed);
+		happen(st, HEALTH_EV_LEAVING, HEALTH_CAUSE_IDLE_ABORTS,
+		       "idle, and %.0f requests aborted", climbed);
 }
 
 bool health_sample(struct health *h, const struct health_settings *s,
@@ -789,6 +853,7 @@ bool health_order(struct health *h, const struct health_settings *s, enum lb_sta
 	st = step_begin(h, s, now_ms);
 	settle(&st);
 	h->operator= order;
+	h->cause_kind = HEALTH_CAUSE_ORDERED;
 	(void)snprintf(h->cause, sizeof(h->cause), "ordered by the operator: %s",
 		       order == LB_STATE_NONE       ? "undrain"
 		       : order == LB_STATE_DRAINING ? "drain"
@@ -889,6 +954,7 @@ void health_init(struct health *h, const struct health_settings *s,
 		.under = LB_STATE_UNKNOWN,
 		.operator= start->operator,
 		.adopted = adopted ? start->adopted : LB_STATE_NONE,
+		.cause_kind = HEALTH_CAUSE_START,
 		.seen = adopted && was_working(start->adopted),
 		.cold = adopted ? was_out(start) : start->origin == HEALTH_ORIGIN_ADDED,
 		.start_ms = now_ms,

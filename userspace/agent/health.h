@@ -121,6 +121,32 @@ struct health_dim_state {
 	int64_t seen_ms;
 };
 
+/* What the latest change came from, as a word of a closed list; health.cause says it in full. */
+enum health_cause {
+	HEALTH_CAUSE_START = 1,     /* nothing was heard yet */
+	HEALTH_CAUSE_PASSED,        /* probes passed */
+	HEALTH_CAUSE_REFUSED,       /* these seven: what a probe brought, as enum health_result */
+	HEALTH_CAUSE_UNREACHABLE,
+	HEALTH_CAUSE_NO_ANSWER,
+	HEALTH_CAUSE_LOADING,
+	HEALTH_CAUSE_SAID_DRAINING,
+	HEALTH_CAUSE_BAD_STATUS,
+	HEALTH_CAUSE_GARBAGE,
+	HEALTH_CAUSE_HUNG,          /* requests run, nothing progresses */
+	HEALTH_CAUSE_KV,            /* these five: a dimension is over its limit */
+	HEALTH_CAUSE_GPU_MEMORY,
+	HEALTH_CAUSE_QUEUE,
+	HEALTH_CAUSE_LATENCY,
+	HEALTH_CAUSE_ABORTS,
+	HEALTH_CAUSE_ADOPTED,       /* it was so when it was taken over */
+	HEALTH_CAUSE_IDLE_ABORTS,   /* idle, and yet requests are cut short */
+	HEALTH_CAUSE_RECOVERED,     /* no dimension is over any more */
+	HEALTH_CAUSE_WARMED_UP,     /* the ramp is over */
+	HEALTH_CAUSE_STAYED,        /* it drains by itself no more */
+	HEALTH_CAUSE_ORDERED,       /* by the operator */
+	HEALTH_CAUSE_N,
+};
+
 /* One node. Start with health_init(); other modules only read it. A time of -1 is none. */
 struct health {
 	enum lb_state state;          /* what counts: the operator's order laid over `under` */
@@ -131,6 +157,7 @@ struct health {
 	int64_t since_ms;             /* of state */
 	int64_t judged_ms;            /* all up to then is dealt with */
 	char cause[HEALTH_CAUSE_MAX]; /* of the latest change of state or of under */
+	enum health_cause cause_kind;
 
 	/* probes */
 	uint64_t rng;
@@ -259,5 +286,8 @@ void health_pool_figures(const struct health_pool_member *members, uint32_t n, d
 const char *health_state_name(enum lb_state state);
 const char *health_dim_name(enum health_dim dim);
 const char *health_result_name(enum health_result result);
+
+/* As a label of metrics: "refused", "kv_cache" …; "?" for a value out of range. */
+const char *health_cause_name(enum health_cause cause);
 
 #endif
