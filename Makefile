@@ -119,7 +119,14 @@ $(B)/sluice-dpdk: $(B)/dpdk/userspace/dpdk/main.o $(DPDK_OBJ) $(B)/libsluice.a
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(DPDKLIBS) $(LIBS)
 
-DPDK := $(B)/sluice-dpdk
+$(B)/tests/packet_cases_dpdk: $(DPDK_OBJ) $(B)/libsluice.a \
+		$(patsubst %.c,$(B)/dpdk/%.o,$(wildcard tests/packet/*.c tests/packet/dpdk/*.c))
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ $(DPDKLIBS) $(LIBS)
+
+DPDK   := $(B)/sluice-dpdk
+PACKET += $(B)/tests/packet_cases_dpdk
 else
 DPDK := no-dpdk
 .PHONY: no-dpdk
