@@ -58,7 +58,7 @@ enum lb_affinity {
 };
 
 #define LB_VIP_F_ACTIVE	    0x01 /* configured; otherwise packets pass to the kernel */
-#define LB_VIP_F_TRACK	    0x02 /* every flow has an entry (policy or load source need it) */
+#define LB_VIP_F_TRACK	    0x02 /* every flow has an entry: policy or load source need it; always set with mode nat */
 #define LB_VIP_F_PING	    0x04 /* answer ICMP echo for the address */
 
 /*

@@ -459,7 +459,7 @@ static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_
 		*ret = lb_finish(env, LB_R_NOT_VIP);
 		return 1;
 	}
-	if (lb_unlikely(vip->mode == LB_MODE_NAT) || !lb_select_plain(env, pkt, vip, &choice))
+	if (!lb_select_plain(env, pkt, vip, &choice))
 		return 0;
 	b = lb_env_backend(env, choice.backend);
 	if (lb_unlikely(!b || !(b->flags & LB_BACKEND_F_NEXTHOP)))

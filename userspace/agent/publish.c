@@ -326,7 +326,7 @@ static void vip_words(const struct publish *p, const struct publish_vip *s, uint
 	*ret_vip = (struct lb_vip){
 		.slot_base = s->pool * LB_SLOTS_MAX,
 		.n_slots = p->t->pool_info[s->pool].n_slots,
-		.flags = s->flags,
+		.flags = s->flags | (s->mode == LB_MODE_NAT ? LB_VIP_F_TRACK : 0),
 		.pool = s->pool,
 		.mode = s->mode,
 		.policy = s->policy,
