@@ -221,6 +221,24 @@ static void test_transition_ends_after_idle_time_and_not_before(void **state)
 	assert_int_equal(publish_in_transition(f->p, f->pool), 0);
 }
 
+static void test_transition_away_from_this_host_is_short(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
+	uint64_t over_ms = NOW + PUBLISH_LOCAL_IDLE_MS + 200;
+	const uint64_t hour_ms = 3600000;
+
+	publish_all(f, LB_BACKEND_LOCAL, 0, NOW);
+	publish_all(f, a, 0, NOW);
+	assert_slot(f, a, 0, LB_BACKEND_LOCAL);
+	assert_int_equal(publish_end_transitions(f->p, hour_ms, over_ms - 300, 100000), 0);
+	assert_int_equal(publish_end_transitions(f->p, hour_ms, over_ms, 100000), N_SLOTS);
+	assert_slot(f, a, 0, 0);
+	publish_all(f, b, 0, over_ms); /* that of a node still lasts as long as its flows may be idle */
+	assert_int_equal(publish_end_transitions(f->p, hour_ms, over_ms + hour_ms - 1, 100000), 0);
+	assert_slot(f, b, 0, a);
+}
+
 static void test_end_of_transitions_keeps_to_its_budget(void **state)
 {
 	struct fixture *f = *state;
@@ -1121,6 +1139,7 @@ int main(void)
 		T(test_this_host_is_a_backend_that_is_always_alive),
 		T(test_exc_is_kept_and_alt_never_equals_cur),
 		T(test_transition_ends_after_idle_time_and_not_before),
+		T(test_transition_away_from_this_host_is_short),
 		T(test_end_of_transitions_keeps_to_its_budget),
 		T(test_a_transition_begins_anew_when_it_was_ended_by_going_back),
 		T(test_adopting_agent_moves_nothing_and_waits_the_whole_idle_time),

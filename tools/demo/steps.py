@@ -66,6 +66,14 @@ def per_node(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {percent(values.get(name, 0))}" for name in WEIGHTS)
 
 
+def outcome(report: dict) -> str:
+    """What became of the connections; of failures, why."""
+    text = (f"{report['completed']} correct, {report['failed']} failed, "
+            f"{report['broken']} broken")
+    causes = ", ".join(f"{n} {cause}" for cause, n in report["causes"].items())
+    return f"{text} ({causes})" if causes else text
+
+
 def weight_shares() -> dict[str, float]:
     total = sum(WEIGHTS.values())
     return {name: w / total for name, w in WEIGHTS.items()}
@@ -85,9 +93,7 @@ def step_spread(d: Demo) -> None:
     worst = max(abs(got.get(n, 0) / want[n] - 1) for n in WEIGHTS)
     d.screen.check("spread by weight", f"{per_node(want)}, each within 10 %",
                    f"{per_node(got)}, worst off by {percent(worst)}", worst <= 0.10)
-    d.screen.check("answers", "4000 of 4000 correct",
-                   f"{report['completed']} correct, {report['failed']} failed, "
-                   f"{report['broken']} broken",
+    d.screen.check("answers", "4000 of 4000 correct", outcome(report),
                    report["completed"] == 4000)
 
 
@@ -115,9 +121,7 @@ def step_slow(d: Demo) -> None:
                    during < want / 2)
     d.screen.check(f"share of {slow} afterwards", f"over 60 % of {percent(want)} again",
                    f"{percent(after)} of {n_after}", after > want * 0.6)
-    d.screen.check("answers meanwhile", "none failed or broken",
-                   f"{report['completed']} correct, {report['failed']} failed, "
-                   f"{report['broken']} broken",
+    d.screen.check("answers meanwhile", "none failed or broken", outcome(report),
                    report["failed"] + report["broken"] == 0)
 
 
@@ -234,8 +238,7 @@ def step_agent_killed(d: Demo) -> None:
     d.screen.waiting("the connections end")
     report = load.wait(60)
     d.screen.check("connections", "none failed or broken",
-                   f"{report['completed']} of {report['started']} correct, "
-                   f"{report['failed']} failed, {report['broken']} broken",
+                   f"of {report['started']}: {outcome(report)}",
                    report["completed"] == report["started"] > 1000)
     d.screen.check("slots the new agent rewrote", "0", str(moved), moved == 0)
 

@@ -147,7 +147,7 @@ static void member_of(const struct node *node, int64_t now_ms, struct weight_mem
  */
 static bool is_undecided(const struct pool *pool, int64_t now_ms)
 {
-	if (pool->settled || now_ms - pool->created_ms >= SETTLE_MS)
+	if (pool->settled || (pool->ticked && now_ms - pool->created_ms >= SETTLE_MS))
 		return false;
 	for (uint32_t i = 0; i < pool->n_nodes; i++)
 		if (pool->nodes[i]->health.state == LB_STATE_UNKNOWN &&
@@ -393,6 +393,11 @@ const struct health_pool *pool_figures(struct pool *pool, int64_t now_ms)
 
 void pool_tick(struct pool *pool, int64_t now_ms)
 {
+	/* At the first start the program is loaded for a second before the loop runs. */
+	if (!pool->ticked) {
+		pool->ticked = true;
+		pool->created_ms = now_ms;
+	}
 	for (uint32_t i = 0; i < pool->n_nodes; i++)
 		node_tick(pool->nodes[i], now_ms);
 	if (pool->dirty || now_ms >= pool->next_ms)

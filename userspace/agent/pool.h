@@ -30,6 +30,7 @@ struct pool {
 	bool published;	 /* at least once */
 	bool local;	 /* its table points to this host: nothing is left */
 	bool settled;	 /* each node was judged once, or they had their time */
+	bool ticked;	 /* its nodes are asked, and created_ms is when that began */
 	int64_t created_ms;
 	bool samples_new; /* load scores are to be published */
 	int64_t next_ms; /* judge again then */
