@@ -25,7 +25,7 @@ Q := @
 say = @printf '  %-9s %s\n'
 endif
 
-PKGS    := libbpf libxdp libelf libcurl libmicrohttpd jansson libfyaml libmnl libsystemd libcap-ng libseccomp
+PKGS    := libbpf libxdp libelf libcurl libmicrohttpd jansson libfyaml libmnl libsystemd libcap-ng libseccomp libcares
 WARN    := -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 INCS    := -I. -I$(B)
 CFLAGS  ?= -O2 -g
