@@ -15,6 +15,7 @@ from screen import Screen
 from tests.lib import BUILD
 from tests.lib.agent import Agent
 from tests.lib.config import one_pool
+from tests.lib.dpdk import Dpdk, dataplane, driver
 from tests.lib.loadgen import Loadgen, run, shares, url
 from tests.lib.mock import Mock
 from tests.lib.wait import wait_until
@@ -39,7 +40,11 @@ class Demo:
                 slots=WEIGHTS[node.name] * SLOTS_OF_WEIGHT,
                 tokens_per_second=TOKENS_PER_S,
             ).start()
-        self.agent = Agent(testbed.ingress, one_pool(testbed, WEIGHTS)).start()
+        self.dpdk = Dpdk(testbed.ingress) if dataplane() == "dpdk" else None
+        top = self.dpdk.config() if self.dpdk else {}
+        self.agent = Agent(testbed.ingress, one_pool(testbed, WEIGHTS, **top)).start()
+        if self.dpdk:
+            self.dpdk.start(self.agent.config_path)
 
     def backend(self, name: str) -> dict:
         return next(b for b in self.agent.ctl("backends")["backends"] if b["name"] == name)
@@ -259,15 +264,38 @@ def step_maps(d: Demo) -> None:
                    f"{len(rows)} backends", seen == want)
 
 
+def step_dpdk_restarted(d: Demo) -> None:
+    d.screen.heading("8. sluice-dpdk is stopped, then killed with kill -9, under load, and started "
+                     "again")
+    load = Loadgen(d.tb.client, "steady", d.urls, rate=200, tokens=50, duration=7).start()
+    load.wait_for(lambda p: p.get("started", 0) >= 400, 15, "400 connections begun")
+    times = []
+    for kill in (False, True):
+        began = time.monotonic()
+        d.dpdk.restart(d.agent.config_path, kill=kill)
+        times.append(time.monotonic() - began)
+        d.screen.waiting("its connections go on")
+        time.sleep(1.5)
+    report = load.wait(60)
+    d.screen.check("connections", "none failed or broken",
+                   f"{report['completed']} of {report['started']} correct, "
+                   f"{report['failed']} failed, {report['broken']} broken; without forwarding for "
+                   f"{times[0]:.1f} s and {times[1]:.1f} s",
+                   report["completed"] == report["started"] > 1000)
+
+
 STEPS = [step_spread, step_slow, step_degraded, step_drain, step_killed, step_agent_killed,
          step_maps]
+if dataplane() == "dpdk":
+    STEPS.append(step_dpdk_restarted)
 
 
 def check_machine() -> str | None:
     """What is missing, in one line."""
     if os.geteuid() != 0:
         return "the demo makes network namespaces and loads XDP programs: run it as root"
-    for name in ("sluiced", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o"):
+    needed = ["sluiced", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o"]
+    for name in needed + (["sluice-dpdk"] if dataplane() == "dpdk" else []):
         if not os.path.exists(os.path.join(BUILD, name)):
             return f"build/{name} is missing: run make"
     return None
@@ -284,7 +312,8 @@ def main(argv: list[str]) -> int:
         return 2
     screen = Screen()
     try:
-        print("Sluice: client -> ingress (XDP, native) -> 4 GPU nodes (mock servers), by veth")
+        host = f"DPDK, {driver()}" if dataplane() == "dpdk" else "XDP, native"
+        print(f"Sluice: client -> ingress ({host}) -> 4 GPU nodes (mock servers), by veth")
         with Testbed(Topology(nodes=4)) as testbed:
             demo = Demo(testbed, screen)
             screen.waiting("the agent checks the nodes")

@@ -15,6 +15,7 @@
 #define BATCH_MAX     8192 /* more entries than any bucket holds */
 #define SLOTS_A_ENTRY 8    /* looking at slots is so much cheaper than at entries */
 #define GRACE_POLL_MS 20
+#define BUCKETS_AN_ENTRY 8 /* looking at an empty bucket of a worker's table, likewise */
 
 #define N_COUNTS  LB_BACKENDS_MAX /* index 0: this host */
 #define N_MARKS   ((size_t)LB_POOLS_MAX * LB_SLOTS_MAX / 64 + 1)
@@ -276,14 +277,16 @@ static void remove_cell(struct scan *s, struct flow_table *table, struct flow_ta
 static int scan_table(struct scan *s, struct flow_table *table, uint64_t now_ms, uint32_t budget)
 {
 	struct flow_table_entry entries[LB_BUCKET_CELLS];
-	uint32_t left = budget / LB_BUCKET_CELLS + 1;
+	int64_t left = (int64_t)budget * BUCKETS_AN_ENTRY;
+	uint32_t ticks = worker_ticks();
 
 	if (!s->cursor_set)
 		s->cursor = 0;
 	s->cursor_set = true;
-	for (; s->cursor < table->n_buckets && left; s->cursor++, left--) {
-		uint32_t n = flow_table_read(table, s->cursor, worker_ticks(), entries);
+	for (; s->cursor < table->n_buckets && left > 0; s->cursor++) {
+		uint32_t n = flow_table_read(table, s->cursor, ticks, entries);
 
+		left -= 1 + n * BUCKETS_AN_ENTRY;
 		for (uint32_t i = 0; i < n; i++) {
 			const struct lb_flow *flow = (const void *)entries[i].value;
 
