@@ -14,7 +14,7 @@
 #include "userspace/agent/nat.h"
 #include "userspace/lib/log.h"
 
-#define LATE_MS		  10000 /* how long the latest start of a probe is remembered */
+#define LATE_MS		  5000	/* how long the latest start of a probe is remembered */
 #define TRANSITION_BUDGET 65536 /* slots looked at in one tick */
 #define SCAN_STEPS_TICK	  8	/* steps of SCAN_BUDGET entries in one tick */
 #define REPLIES_PER_S	  20000 /* crafted answers of one CPU */

@@ -236,7 +236,7 @@ struct config_cache {
 
 /* What this host answers for a VIP with nothing left. */
 struct config_fallback {
-	bool enabled;                 /* no: connections are refused by the kernel */
+	bool enabled;                 /* no: connections are reset */
 	uint16_t status;              /* 400..599 */
 	const char *body_file;        /* NULL: the OpenAI-style error body */
 	const char *body_type;        /* Content-Type of body_file */

@@ -177,12 +177,9 @@ static void listen_at(struct fallback *f, struct place *place, int64_t now_ms)
 	int r;
 
 	place->retry_ms = INT64_MAX;
-	if (!place->cfg->fallback.enabled) {
-		fallback_server_unlisten(f->server, &place->endpoint);
-		set_error(place->listen_error, place, "");
-		return;
-	}
-	if (place->cfg->fallback.certificate_file)
+	if (!place->cfg->fallback.enabled)
+		r = fallback_server_refuse(f->server, &place->endpoint);
+	else if (place->cfg->fallback.certificate_file)
 		r = listen_tls(f, place, text);
 	else
 		r = fallback_server_listen(f->server, &place->endpoint, NULL);
@@ -235,6 +232,12 @@ void fallback_pool_empty(struct fallback *f, const struct pool *pool, int64_t no
 	note_local(f, r);
 }
 
+/* Its slots name this host. */
+static bool is_answering(const struct pool *pool)
+{
+	return pool->settled && pool->verdict.empty;
+}
+
 static void tick_local(struct fallback *f, int64_t now_ms)
 {
 	const struct agent *agent = f->agent;
@@ -243,7 +246,7 @@ static void tick_local(struct fallback *f, int64_t now_ms)
 	for (uint32_t i = 0; i < agent->n_vips; i++) {
 		const struct vip *vip = agent->vips[i];
 
-		if (!vip->pool->verdict.empty)
+		if (!is_answering(vip->pool))
 			continue;
 		r2 = keep_local(f, &vip->cfg->endpoint, now_ms);
 		r = r < 0 ? r : r2;
@@ -529,7 +532,7 @@ json_t *fallback_report_vip(struct fallback *f, const struct vip *vip, int64_t n
 	n = place->counters;
 	return json_pack(
 		"{sb sb sb sb ss ss sI sI so}", "enabled", place->cfg->fallback.enabled, "answering",
-		vip->pool->verdict.empty, "listening",
+		is_answering(vip->pool), "listening",
 		fallback_server_listens(f->server, &place->endpoint), "delivered_here",
 		local_delivery_has(f->local, &place->endpoint), "scheme",
 		place->cfg->fallback.certificate_file ? "https" : "http", "error",

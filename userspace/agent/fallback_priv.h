@@ -30,7 +30,7 @@ struct fallback_listener {
 	struct endpoint ep;
 	uint64_t id; /* in epoll events; never used twice */
 	int fd;
-	struct fallback_gate *gate;
+	struct fallback_gate *gate; /* NULL: connections are reset */
 };
 
 struct fallback_server {

@@ -108,6 +108,14 @@ static uint32_t open_connections(struct fallback_server *server)
 
 /* --- accepting -------------------------------------------------------------------------------- */
 
+static void reset(int fd)
+{
+	static const struct linger at_once = {.l_onoff = 1};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
+}
+
 /* One connection: 0; -EAGAIN when none waits; -errno. */
 static int accept_one(struct fallback_server *server, const struct fallback_listener *l)
 {
@@ -118,6 +126,10 @@ static int accept_one(struct fallback_server *server, const struct fallback_list
 
 	if (fd < 0)
 		return -errno;
+	if (!l->gate) {
+		reset(fd);
+		return 0;
+	}
 	if (open_connections(server) >= server->settings.connections ||
 	    endpoint_from_sockaddr((struct sockaddr *)&sa, len, &peer) < 0) {
 		close(fd);
@@ -274,7 +286,8 @@ static int add_listener(struct fallback_server *server, const struct endpoint *e
 		return -errno;
 	listeners[server->n_listeners++] = (struct fallback_listener){
 		.ep = *ep, .id = ev.data.u64, .fd = TAKE_FD(fd), .gate = gate};
-	gate->n_listeners++;
+	if (gate)
+		gate->n_listeners++;
 	return 0;
 }
 
@@ -309,27 +322,41 @@ static int get_gate(struct fallback_server *server, const struct fallback_tls *t
 	return 0;
 }
 
-int fallback_server_listen(struct fallback_server *server, const struct endpoint *ep,
-			   const struct fallback_tls *tls)
+/* gate: NULL to reset connections. */
+static int lead_to(struct fallback_server *server, const struct endpoint *ep,
+		   struct fallback_gate *gate)
 {
-	struct fallback_gate *gate = NULL;
 	struct fallback_listener *l;
-	int r;
+	int r = 0;
 
-	r = get_gate(server, tls, &gate);
-	if (r < 0)
-		return r;
 	pthread_mutex_lock(&server->lock);
 	l = find_listener(server, ep);
 	if (!l) {
 		r = add_listener(server, ep, gate);
 	} else if (l->gate != gate) {
-		l->gate->n_listeners--;
+		if (l->gate)
+			l->gate->n_listeners--;
+		if (gate)
+			gate->n_listeners++;
 		l->gate = gate;
-		gate->n_listeners++;
 	}
 	pthread_mutex_unlock(&server->lock);
 	return r;
+}
+
+int fallback_server_listen(struct fallback_server *server, const struct endpoint *ep,
+			   const struct fallback_tls *tls)
+{
+	struct fallback_gate *gate = NULL;
+	int r;
+
+	r = get_gate(server, tls, &gate);
+	return r < 0 ? r : lead_to(server, ep, gate);
+}
+
+int fallback_server_refuse(struct fallback_server *server, const struct endpoint *ep)
+{
+	return lead_to(server, ep, NULL);
 }
 
 void fallback_server_unlisten(struct fallback_server *server, const struct endpoint *ep)
@@ -342,7 +369,8 @@ void fallback_server_unlisten(struct fallback_server *server, const struct endpo
 		(void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, l->fd, NULL);
 		(void)accept_batch(server, l);
 		close(l->fd);
-		l->gate->n_listeners--;
+		if (l->gate)
+			l->gate->n_listeners--;
 		*l = server->listeners[--server->n_listeners];
 	}
 	pthread_mutex_unlock(&server->lock);

@@ -65,6 +65,12 @@ void fallback_server_free(struct fallback_server **server);
 int fallback_server_listen(struct fallback_server *server, const struct endpoint *ep,
 			   const struct fallback_tls *tls);
 
+/*
+ * Listen there, and reset every connection at once (the kernel by itself sends no reset from an
+ * IPv4 address that is not this host's). Returns 0; -ENOMEM; -errno of bind().
+ */
+int fallback_server_refuse(struct fallback_server *server, const struct endpoint *ep);
+
 /* Take no more connections there. Those that wait to be accepted are accepted first. */
 void fallback_server_unlisten(struct fallback_server *server, const struct endpoint *ep);
 

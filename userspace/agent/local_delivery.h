@@ -19,9 +19,10 @@
  * the operator's sees these packets in its INPUT hook. Where the operator has put the VIP on a
  * device of this host, the local table answers before these rules do, and that works as well.
  *
- * Rules are the kernel's, so they outlive the agent: with an agent that died while a pool was
- * empty connections are refused at once instead of hanging. The next agent adopts what it finds by
- * its protocol number. Others may flush them (systemd-networkd does by default, at its restart):
+ * Rules are the kernel's, so they outlive the agent; the next one adopts what it finds by its
+ * protocol number. In between nobody listens: IPv6 connections are refused; of IPv4 the kernel
+ * sends no reset from an address that is neither its own nor a transparent socket's, so clients
+ * send their SYN again until an agent is back. Others may flush them (systemd-networkd does by default, at its restart):
  * they are put back within LOCAL_DELIVERY_ASSERT_MS.
  */
 #ifndef SLUICE_AGENT_LOCAL_DELIVERY_H

@@ -224,7 +224,7 @@ static json_t *report_flows(const struct agent *agent)
 			 (json_int_t)s->lost);
 }
 
-/* late_max_ms: how far the worst start of a probe was behind its time, in the last 10 to 20 s. */
+/* late_max_ms: how far the worst start of a probe was behind its time, in the last 5 to 10 s. */
 static json_t *report_probes(const struct agent *agent)
 {
 	struct probe_stats s;
