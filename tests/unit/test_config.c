@@ -433,7 +433,6 @@ static void every_key_reaches_its_field_in_pools_and_vips(void **state)
 	assert_int_equal(p->affinity, CONFIG_AFFINITY_SOURCE);
 	assert_int_equal(p->on_down, CONFIG_ON_DOWN_KEEP);
 	assert_int_equal(p->table_slots, 257);
-	assert_int_equal(p->gue_port, 6081);
 	assert_int_equal(p->slots, 32);
 	assert_true(p->standby.below_ratio == 0.4 && p->standby.above_ratio == 0.6);
 
@@ -460,6 +459,8 @@ static void every_key_reaches_its_field_in_pools_and_vips(void **state)
 	assert_int_equal(d->weight, 5);
 	assert_int_equal(d->tier, 2);
 	assert_int_equal(d->max_nodes, 50);
+	assert_int_equal(d->drain_deadline_ms, 20 * 60000);
+	assert_int_equal(cfg->pools[1].gue_port, 6081); /* unused by its mode */
 	assert_int_equal(cfg->pools[2].discovery.type, CONFIG_DISCOVERY_FILE);
 	assert_string_equal(cfg->pools[2].discovery.file, FIXTURES "nodes.json");
 

@@ -396,6 +396,7 @@ static void every_key_of_the_full_file_is_compared(void **state)
 		"discovery.weight",
 		"discovery.tier",
 		"discovery.max_nodes",
+		"discovery.drain_deadline",
 		"pool",
 		"port",
 		"ping",

@@ -434,7 +434,7 @@ static void test_explanations(void **state)
 				  "running = -3 from 'run' is out of its range"},
 		[LOAD_KV] = {METRIC_OUT_OF_RANGE, "kv = 62 from 'kv' is out of its range, 0 to 1 "
 						  "(a percentage? divide by 100)"},
-		[LOAD_GPU_MEM] = {METRIC_DIV_ZERO, "gpu_mem has no value: it divides by zero, see "
+		[LOAD_GPU_MEM] = {METRIC_DIV_ZERO, "gpu_memory has no value: it divides by zero, see "
 						   "'used / total' (expression 'used / total')"},
 		[LOAD_PROGRESS] = {METRIC_UNREADABLE, "progress has no value: not readable as a "
 						      "number is 'bad' (expression 'bad')"},

@@ -335,7 +335,7 @@ static const struct {
 	 "expected ')' or an operator, found the end"},
 	{"vllm",
 	 {.expr = {[LOAD_GPU_MEM] = "a.b"}},
-	 "expr.gpu_mem",
+	 "expr.gpu_memory",
 	 1,
 	 "a metric name has no '.'; write it in '\"' if it does"},
 	{"vllm",

@@ -370,6 +370,8 @@ static const struct schema_field discovery_fields[] = {
 	FIELD(struct config_discovery, "weight", U32, weight, RANGE(0, CONFIG_WEIGHT_MAX)),
 	FIELD(struct config_discovery, "tier", U32, tier, RANGE(0, CONFIG_TIER_MAX)),
 	FIELD(struct config_discovery, "max_nodes", U32, max_nodes, RANGE(1, CONFIG_NODES_MAX)),
+	FIELD(struct config_discovery, "drain_deadline", DURATION, drain_deadline_ms,
+	      RANGE(0, 7 * DAY)),
 };
 const struct schema schema_discovery = SCHEMA(discovery_fields);
 
@@ -436,7 +438,7 @@ void config_pool_defaults(struct config_pool *pool)
 	pool->affinity = CONFIG_AFFINITY_FLOW;
 	pool->on_down = CONFIG_ON_DOWN_RESET;
 	pool->table_slots = 65537;
-	pool->gue_port = 6080; /* IANA: gue */
+	pool->gue_port = CONFIG_GUE_PORT;
 	pool->standby.below_ratio = 0.5;
 	pool->standby.above_ratio = 0.7;
 	pool->discovery = (struct config_discovery){
@@ -447,6 +449,7 @@ void config_pool_defaults(struct config_pool *pool)
 			.timeout_ms = 2000},
 		.weight = 1,
 		.max_nodes = 1000,
+		.drain_deadline_ms = 60 * 60 * 1000,
 	};
 }
 

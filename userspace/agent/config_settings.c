@@ -94,7 +94,6 @@ static const struct key_name *key_of(const char *preset_key)
 		{"expr.queue", "load", "queue"},
 		{"expr.running", "load", "running"},
 		{"expr.kv", "load", "kv"},
-		{"expr.gpu_mem", "load", "gpu_memory"},
 		{"expr.gpu_memory", "load", "gpu_memory"},
 		{"expr.progress", "load", "progress"},
 		{"expr.aborts", "load", "aborts"},

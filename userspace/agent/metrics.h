@@ -60,7 +60,7 @@ struct load_sample {
 	};
 };
 
-/* The field's name as configuration and log lines spell it: "queue", "gpu_mem", … Never NULL. */
+/* The field's name as configuration and log lines spell it: "queue", "gpu_memory", … Never NULL. */
 const char *load_field_name(enum load_field field);
 
 /* Name of len bytes -> field. Returns 0, or -ENOENT. */
