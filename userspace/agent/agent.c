@@ -36,6 +36,14 @@ uint64_t agent_boottime_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+int64_t agent_realtime_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 static void set_error(struct attach_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -116,6 +124,7 @@ void agent_node_changed(struct node *node, const struct health_change *change)
 {
 	if (change->from != change->to) {
 		node->n_transitions++;
+		node->pool->n_transitions[change->to]++;
 		log_write(change->to == LB_STATE_UNHEALTHY ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
 			  "node %s/%s: %s -> %s: %s", node->pool->name, node->name,
 			  health_state_name(change->from), health_state_name(change->to),

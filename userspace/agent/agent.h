@@ -45,6 +45,7 @@ struct agent {
 	uint32_t n_pools;
 	struct vip **vips;
 	uint32_t n_vips;
+	uint64_t layout; /* rises when a pool, a node or a VIP comes or goes */
 	struct node *by_id[LB_BACKENDS_MAX];
 	sd_event_source *kick; /* runs judgements that became due, once per loop round */
 	int64_t started_ms;
@@ -99,5 +100,6 @@ void agent_node_changed(struct node *node, const struct health_change *change);
 
 int64_t agent_now_ms(const struct agent *agent); /* CLOCK_MONOTONIC */
 uint64_t agent_boottime_ms(void);
+int64_t agent_realtime_ms(void); /* for people and for Prometheus; nothing is decided by it */
 
 #endif

@@ -404,6 +404,7 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 	int r = 0;
 
 	agent->cfg = cfg;
+	agent->layout++;
 	scan_set_idle(agent->scan, (uint64_t)cfg->flow_idle_ms);
 	scan_nat_set_idle(agent->scan_nat, (uint64_t)cfg->flow_idle_ms);
 	for (uint32_t i = 0; i < cfg->n_pools && r == 0; i++)

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "userspace/agent/export_server.h"
 #include "userspace/agent/http_server.h"
 #include "userspace/agent/loop.h"
 #include "userspace/agent/report.h"
@@ -200,6 +201,8 @@ static enum MHD_Result route_get(struct control *c, struct MHD_Connection *conn,
 		return answer(conn, 200, report_status(c->agent, now_ms));
 	if (!strcmp(url, "/v1/backends"))
 		return answer(conn, 200, report_nodes(c->agent, now_ms));
+	if (!strcmp(url, "/metrics"))
+		return export_server_answer(c->agent, conn);
 	if (!strcmp(url, "/v1/vips"))
 		return answer(conn, 200, report_vips(c->agent));
 	return fail(conn, 404, "no such page: %s", url);

@@ -522,6 +522,26 @@ static json_t *report_cache(struct fallback *f, const char *vip, int64_t now_ms)
 	return list;
 }
 
+void fallback_vip_stats(struct fallback *f, const struct vip *vip,
+			struct fallback_vip_stats *ret_stats)
+{
+	const struct place *place = find_place(f, vip->name);
+
+	*ret_stats = (struct fallback_vip_stats){};
+	if (!place)
+		return;
+	ret_stats->listening = fallback_server_listens(f->server, &place->endpoint);
+	ret_stats->degraded = __atomic_load_n(&place->counters->degraded, __ATOMIC_RELAXED);
+	ret_stats->cached = __atomic_load_n(&place->counters->cached, __ATOMIC_RELAXED);
+}
+
+void fallback_stats(struct fallback *f, struct fallback_server_stats *ret_stats,
+		    uint32_t *ret_connections_max)
+{
+	fallback_server_stats(f->server, ret_stats);
+	*ret_connections_max = f->connections;
+}
+
 json_t *fallback_report_vip(struct fallback *f, const struct vip *vip, int64_t now_ms)
 {
 	const struct place *place = find_place(f, vip->name);

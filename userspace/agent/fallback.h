@@ -24,11 +24,13 @@
 #define SLUICE_AGENT_FALLBACK_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct agent;
 struct config;
 struct fallback;
+struct fallback_server_stats;
 struct pool;
 struct vip;
 
@@ -53,6 +55,17 @@ void fallback_tick(struct fallback *f, int64_t now_ms);
 
 /* Forwarding stops for good: take back what the kernel was told. */
 void fallback_detach(struct fallback *f);
+
+/* Answers given for one VIP so far. */
+struct fallback_vip_stats {
+	bool listening;
+	uint64_t degraded;
+	uint64_t cached;
+};
+void fallback_vip_stats(struct fallback *f, const struct vip *vip,
+			struct fallback_vip_stats *ret_stats);
+void fallback_stats(struct fallback *f, struct fallback_server_stats *ret_stats,
+		    uint32_t *ret_connections_max);
 
 /* Of one VIP, and of all together. */
 json_t *fallback_report_vip(struct fallback *f, const struct vip *vip, int64_t now_ms);

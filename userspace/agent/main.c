@@ -9,6 +9,7 @@
 
 #include "userspace/agent/agent.h"
 #include "userspace/agent/control.h"
+#include "userspace/agent/export_server.h"
 #include "userspace/agent/loop.h"
 #include "userspace/agent/version.h"
 #include "userspace/lib/log.h"
@@ -103,6 +104,7 @@ static void raise_limits(void)
 static int run(struct config **cfg)
 {
 	struct attach_error err = {};
+	struct export_server *export = NULL;
 	struct control *control = NULL;
 	struct agent *agent = NULL;
 	sd_event *event = NULL;
@@ -116,10 +118,13 @@ static int run(struct config **cfg)
 	r = agent_new(event, cfg, &agent, &err);
 	if (r == 0)
 		r = control_new(agent, &control, &err);
+	if (r == 0)
+		r = export_server_new(agent, &export, &err);
 	if (r < 0)
 		log_error("%s", err.text);
 	else
 		r = loop_run(event, agent);
+	export_server_free(&export);
 	control_free(&control);
 	agent_free(&agent);
 	sd_event_unref(event);

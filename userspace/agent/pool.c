@@ -13,6 +13,7 @@
 #define SCORES_EVERY_MS	 250 /* also without new samples, so that stale ones are noticed */
 #define FIGURES_EVERY_MS 250
 #define SETTLE_MS	 2000
+#define RETRY_MS	 1000 /* after something failed for want of memory */
 
 bool pool_tracks(const struct config_pool *cfg)
 {
@@ -95,6 +96,7 @@ int pool_add(struct pool *pool, struct node *node)
 		return -ENOMEM;
 	pool->nodes = nodes;
 	nodes[pool->n_nodes++] = node;
+	pool->agent->layout++;
 	pool->dirty = true;
 	pool->rebuild = true;
 	return 0;
@@ -108,6 +110,7 @@ void pool_remove(struct pool *pool, struct node *node)
 		memmove(&pool->nodes[i], &pool->nodes[i + 1],
 			(pool->n_nodes - i - 1) * sizeof(struct node *));
 		pool->n_nodes--;
+		pool->agent->layout++;
 		pool->dirty = true;
 		pool->rebuild = true;
 		return;
@@ -269,6 +272,7 @@ static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int
 	if (r == 0)
 		r = publish_lists(pool);
 	if (r < 0) {
+		pool->n_build_failures++;
 		log_error("pool %s: table not built: %s; the old one stays", pool->name,
 			  strerror(-r));
 		return;
@@ -276,6 +280,7 @@ static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int
 	log_local(pool, verdict->empty && pool->settled);
 	pool->rebuild = false;
 	pool->n_builds++;
+	pool->built_ms = now_ms;
 	pool->n_words += written;
 	log_debug("pool %s: table built, %u slots written", pool->name, written);
 }
@@ -285,9 +290,11 @@ static bool take_weights(struct pool *pool, const struct weight_output *out)
 {
 	bool changed = false;
 
+	pool->effective = 0;
 	for (uint32_t i = 0; i < pool->n_nodes; i++) {
 		struct node *node = pool->nodes[i];
 
+		pool->effective += out[i].weight;
 		if (node->effective != out[i].weight)
 			changed = true;
 		node->effective = out[i].weight;
@@ -307,6 +314,7 @@ void pool_judge(struct pool *pool, int64_t now_ms)
 	pool->dirty = false;
 	if (!members || !out) {
 		log_error("pool %s: out of memory: weights stay", pool->name);
+		pool->next_ms = now_ms + RETRY_MS;
 		return;
 	}
 	for (uint32_t i = 0; i < pool->n_nodes; i++)
@@ -326,6 +334,8 @@ void pool_judge(struct pool *pool, int64_t now_ms)
 	pool->verdict = verdict;
 	pool->published = true;
 	pool->next_ms = verdict.next_ms;
+	if (pool->rebuild && pool->next_ms > now_ms + RETRY_MS)
+		pool->next_ms = now_ms + RETRY_MS;
 	if (!pool->settled && pool->next_ms > pool->created_ms + SETTLE_MS)
 		pool->next_ms = pool->created_ms + SETTLE_MS;
 	pool_publish_scores(pool, now_ms);

@@ -37,8 +37,12 @@ struct pool {
 	int64_t scores_ms; /* when scores were last published */
 	struct health_pool figures; /* medians, for outliers */
 	int64_t figures_ms;
+	uint64_t effective; /* sum over its nodes, thousandths */
 	uint64_t n_builds;
-	uint64_t n_words; /* slots written so far */
+	uint64_t n_build_failures;
+	uint64_t n_words;    /* slots written so far */
+	int64_t built_ms;    /* last time */
+	uint64_t n_transitions[LB_STATE_MAINTENANCE + 1]; /* of its nodes, into each state */
 };
 
 /* Returns 0 or -ENOMEM. The caller owns *ret_pool; nodes belong to the pool. */
