@@ -70,7 +70,8 @@ $(B)/tests/%.bpf.o: tests/lib/%.bpf.c
 
 %.skel.h: %.bpf.o
 	$(say) SKEL $@
-	$(Q)bpftool gen skeleton $< name $(subst -,_,$(notdir $*))_bpf > $@
+	$(Q)(echo '#include "maps/stats.h" /* types of its variables */'; \
+		bpftool gen skeleton $< name $(subst -,_,$(notdir $*))_bpf) > $@
 
 # --- userspace ---------------------------------------------------------------------------------
 $(B)/obj/%.o: %.c | $(SKELS)
@@ -125,7 +126,11 @@ $(B)/tests/packet_cases_dpdk: $(DPDK_OBJ) $(B)/libsluice.a \
 	$(say) TEST $@
 	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ $(DPDKLIBS) $(LIBS)
 
-DPDK   := $(B)/sluice-dpdk
+$(B)/bench_dpdk: $(DPDK_OBJ) $(B)/libsluice.a $(patsubst %.c,$(B)/dpdk/%.o,$(wildcard tools/bench_dpdk/*.c))
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ $(DPDKLIBS) $(LIBS)
+
+DPDK   := $(B)/sluice-dpdk $(B)/bench_dpdk
 PACKET += $(B)/tests/packet_cases_dpdk
 else
 DPDK := no-dpdk

@@ -71,9 +71,7 @@ LB_ENV_TABLE(lb_env_load, struct lb_load, loads)
 
 static __always_inline struct lb_control *lb_env_control(struct lb_env *env)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&control, &zero);
+	return &control;
 }
 
 static __always_inline struct lb_limit *lb_env_limit(struct lb_env *env)

@@ -16,13 +16,11 @@
 #include "maps/table.h"
 #include "maps/vip.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct lb_control);
-} control SEC(".maps");
+/*
+ * A variable, which libbpf turns into an array map of one entry (".data.control", pinned as
+ * "control"): read by every packet, and so without the look-up that a map costs.
+ */
+struct lb_control control SEC(".data.control") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -46,7 +46,7 @@ static int map_tables(struct tables *t, uint32_t cpu)
 {
 	int r = 0;
 
-	r = r ?: map_into(balancer->maps.control, 0, &t->control);
+	r = r ?: map_into(balancer->maps.data_control, 0, &t->control);
 	r = r ?: map_into(balancer->maps.vip_index, 0, &t->vip_index);
 	r = r ?: map_into(balancer->maps.vips, 0, &t->vips);
 	r = r ?: map_into(balancer->maps.pools, 0, &t->pools);

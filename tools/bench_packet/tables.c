@@ -206,7 +206,7 @@ static struct lb_slot slot_of(enum pool pool, uint32_t i)
 
 static int put_tables(struct bench_balancer *b)
 {
-	struct lb_control *control = memory_of(b->skel->maps.control);
+	struct lb_control *control = memory_of(b->skel->maps.data_control);
 	struct lb_vip_cell *index = memory_of(b->skel->maps.vip_index);
 	struct lb_vip *vips = memory_of(b->skel->maps.vips);
 	struct lb_slot *slots = memory_of(b->skel->maps.slots);

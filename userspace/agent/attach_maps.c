@@ -171,7 +171,7 @@ static const char *cause_of(const struct attach *a, const char *name)
 static int compare_map(const struct attach *a, int fd, const struct bpf_object *obj,
 		       const struct bpf_map *map, struct attach_error *err)
 {
-	const char *name = bpf_map__name(map);
+	const char *name = attach_map_name(map);
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
 
@@ -328,14 +328,14 @@ static int adopt_maps(struct attach *a, struct attach_error *err)
 
 		if (bpf_map__is_internal(map))
 			continue;
-		r = open_pin(a->pin_dir, bpf_map__name(map), &fd);
+		r = open_pin(a->pin_dir, attach_map_name(map), &fd);
 		if (r == -ENOENT)
 			return attach_fail(err, -EPROTO, "%s/%s is missing" WAY_OVER, a->pin_dir,
-					   bpf_map__name(map));
+					   attach_map_name(map));
 		if (r < 0)
 			return attach_fail(err, r, "cannot open %s/%s: %s", a->pin_dir,
-					   bpf_map__name(map), strerror(-r));
-		keep_map(a, bpf_map__name(map), fd);
+					   attach_map_name(map), strerror(-r));
+		keep_map(a, attach_map_name(map), fd);
 		r = compare_map(a, fd, skel->obj, map, err);
 		if (r < 0)
 			return r;
@@ -353,17 +353,17 @@ static int pin_maps(struct attach *a, const struct bpf_object *obj, struct attac
 	for (map = bpf_object__next_map(obj, NULL); map; map = bpf_object__next_map(obj, map)) {
 		if (bpf_map__is_internal(map))
 			continue;
-		r = pin_path(a->pin_dir, bpf_map__name(map), path);
+		r = pin_path(a->pin_dir, attach_map_name(map), path);
 		if (r >= 0)
 			r = bpf_map__pin(map, path);
 		if (r < 0)
 			return attach_fail(err, r, "cannot pin map %s under %s: %s",
-					   bpf_map__name(map), a->pin_dir, strerror(-r));
-		r = open_pin(a->pin_dir, bpf_map__name(map), &fd);
+					   attach_map_name(map), a->pin_dir, strerror(-r));
+		r = open_pin(a->pin_dir, attach_map_name(map), &fd);
 		if (r < 0)
 			return attach_fail(err, r, "cannot open map %s again: %s",
-					   bpf_map__name(map), strerror(-r));
-		keep_map(a, bpf_map__name(map), fd);
+					   attach_map_name(map), strerror(-r));
+		keep_map(a, attach_map_name(map), fd);
 	}
 	return 0;
 }
@@ -407,6 +407,16 @@ static int make_maps(struct attach *a, struct attach_error *err)
 	return 0;
 }
 
+static bool has_map(const struct bpf_object *obj, const char *name)
+{
+	const struct bpf_map *map;
+
+	bpf_object__for_each_map(map, obj)
+		if (!strcmp(attach_map_name(map), name))
+			return true;
+	return false;
+}
+
 /* A pin that no build of ours makes, so that nothing of others is removed. */
 static int refuse_foreign_pins(const struct attach *a, struct attach_error *err)
 {
@@ -418,7 +428,7 @@ static int refuse_foreign_pins(const struct attach *a, struct attach_error *err)
 	if (r < 0)
 		return r;
 	for (unsigned int i = 0; attach_pins_name(a->pin_dir, i, name); i++) {
-		if (!bpf_object__find_map_by_name(skel->obj, name) &&
+		if (!has_map(skel->obj, name) &&
 		    strncmp(name, ATTACH_PROGRAM_PIN, strlen(ATTACH_PROGRAM_PIN)))
 			return attach_fail(err, -EEXIST,
 					   "pin_dir %s holds %s, which is not Sluice's; choose a "

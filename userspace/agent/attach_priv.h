@@ -3,7 +3,9 @@
 #ifndef SLUICE_AGENT_ATTACH_PRIV_H
 #define SLUICE_AGENT_ATTACH_PRIV_H
 
+#include <bpf/libbpf.h>
 #include <limits.h>
+#include <string.h>
 
 #include "userspace/agent/attach.h"
 
@@ -62,6 +64,15 @@ bool attach_pins_name(const char *dir, unsigned int n, char *ret_name);
 int attach_maps_open(struct attach *a, struct attach_error *err);
 void attach_maps_close(struct attach *a);
 int attach_maps_fd(const struct attach *a, const char *name);
+
+/* Name of a map as it is pinned: variables are maps whose name is that of their section. */
+static inline const char *attach_map_name(const struct bpf_map *map)
+{
+	static const char data[] = ".data.";
+	const char *name = bpf_map__name(map);
+
+	return strncmp(name, data, sizeof(data) - 1) ? name : name + sizeof(data) - 1;
+}
 
 /* Id of the pinned map "control"; -errno. */
 int attach_maps_control_id(const char *dir, uint32_t *ret_id);

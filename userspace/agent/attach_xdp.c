@@ -191,7 +191,7 @@ static int open_object(struct run *run, struct balancer_bpf **ret)
 	for (map = bpf_object__next_map(skel->obj, NULL); map && r >= 0;
 	     map = bpf_object__next_map(skel->obj, map)) {
 		if (!bpf_map__is_internal(map))
-			r = bpf_map__reuse_fd(map, attach_maps_fd(run->a, bpf_map__name(map)));
+			r = bpf_map__reuse_fd(map, attach_maps_fd(run->a, attach_map_name(map)));
 	}
 	if (r < 0) {
 		balancer_bpf__destroy(skel);
