@@ -326,7 +326,7 @@ static int adopt_maps(struct attach *a, struct attach_error *err)
 	     map = bpf_object__next_map(skel->obj, map)) {
 		int fd;
 
-		if (bpf_map__is_internal(map))
+		if (!attach_map_is_shared(map))
 			continue;
 		r = open_pin(a->pin_dir, attach_map_name(map), &fd);
 		if (r == -ENOENT)
@@ -351,7 +351,7 @@ static int pin_maps(struct attach *a, const struct bpf_object *obj, struct attac
 	int fd, r;
 
 	for (map = bpf_object__next_map(obj, NULL); map; map = bpf_object__next_map(obj, map)) {
-		if (bpf_map__is_internal(map))
+		if (!attach_map_is_shared(map))
 			continue;
 		r = pin_path(a->pin_dir, attach_map_name(map), path);
 		if (r >= 0)

@@ -74,6 +74,12 @@ static inline const char *attach_map_name(const struct bpf_map *map)
 	return strncmp(name, data, sizeof(data) - 1) ? name : name + sizeof(data) - 1;
 }
 
+/* Maps of the contract: those defined as such, and variables in sections ".data.NAME". */
+static inline bool attach_map_is_shared(const struct bpf_map *map)
+{
+	return !bpf_map__is_internal(map) || attach_map_name(map) != bpf_map__name(map);
+}
+
 /* Id of the pinned map "control"; -errno. */
 int attach_maps_control_id(const char *dir, uint32_t *ret_id);
 

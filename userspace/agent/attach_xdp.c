@@ -190,7 +190,7 @@ static int open_object(struct run *run, struct balancer_bpf **ret)
 				   strerror(errno));
 	for (map = bpf_object__next_map(skel->obj, NULL); map && r >= 0;
 	     map = bpf_object__next_map(skel->obj, map)) {
-		if (!bpf_map__is_internal(map))
+		if (attach_map_is_shared(map))
 			r = bpf_map__reuse_fd(map, attach_maps_fd(run->a, attach_map_name(map)));
 	}
 	if (r < 0) {
