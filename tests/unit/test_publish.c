@@ -239,6 +239,17 @@ static void test_transition_away_from_this_host_is_short(void **state)
 	assert_slot(f, b, 0, a);
 }
 
+static void test_a_shorter_idle_time_holds_for_this_host_too(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t a = live_node(f, "a", "10.0.0.1:80");
+
+	publish_all(f, LB_BACKEND_LOCAL, 0, NOW);
+	publish_all(f, a, 0, NOW);
+	assert_int_equal(publish_end_transitions(f->p, 10000, NOW + 9999, 100000), 0);
+	assert_int_equal(publish_end_transitions(f->p, 10000, NOW + 10200, 100000), N_SLOTS);
+}
+
 static void test_end_of_transitions_keeps_to_its_budget(void **state)
 {
 	struct fixture *f = *state;
@@ -1140,6 +1151,7 @@ int main(void)
 		T(test_exc_is_kept_and_alt_never_equals_cur),
 		T(test_transition_ends_after_idle_time_and_not_before),
 		T(test_transition_away_from_this_host_is_short),
+		T(test_a_shorter_idle_time_holds_for_this_host_too),
 		T(test_end_of_transitions_keeps_to_its_budget),
 		T(test_a_transition_begins_anew_when_it_was_ended_by_going_back),
 		T(test_adopting_agent_moves_nothing_and_waits_the_whole_idle_time),

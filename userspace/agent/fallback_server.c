@@ -132,8 +132,8 @@ static int accept_one(struct fallback_server *server, const struct fallback_list
 	}
 	if (open_connections(server) >= server->settings.connections ||
 	    endpoint_from_sockaddr((struct sockaddr *)&sa, len, &peer) < 0) {
-		close(fd);
 		__atomic_fetch_add(&server->stats.refused, 1, __ATOMIC_RELAXED);
+		close(fd);
 		return 0;
 	}
 	fallback_gate_enter(server, l->gate, fd, &peer);

@@ -191,8 +191,11 @@ int local_delivery_tick(struct local_delivery *ld, int64_t now_ms)
 int local_delivery_clear(struct local_delivery *ld)
 {
 	static const sa_family_t families[] = {AF_INET, AF_INET6};
-	int r = local_delivery_tick(ld, INT64_MAX);
+	int r;
 
+	for (uint32_t i = 0; i < ld->n; i++)
+		ld->rules[i].until_ms = -1; /* over, at any time */
+	r = local_delivery_tick(ld, 0);
 	for (int i = 0; i < 2; i++) {
 		int r2 = change_route(ld, RTM_DELROUTE, 0, families[i]);
 
