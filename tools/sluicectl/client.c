@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "userspace/lib/cleanup.h"
@@ -46,6 +48,17 @@ void client_node_path(char *buf, size_t size, const char *node, const char *suff
 	}
 	snprintf(buf, size, "/v1/backends/%s%s", escaped ? escaped : "", suffix);
 	curl_free(escaped);
+}
+
+bool client_reaches(const struct ctl *ctl)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || strlen(ctl->socket) >= sizeof(sa.sun_path))
+		return false;
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", ctl->socket);
+	return connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EACCES;
 }
 
 static int no_agent(const struct ctl *ctl, CURLcode code)

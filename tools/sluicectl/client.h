@@ -4,6 +4,7 @@
 #define SLUICECTL_CLIENT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "tools/sluicectl/commands.h"
 
@@ -13,6 +14,9 @@
  */
 int client_call(const struct ctl *ctl, const char *method, const char *path, const json_t *body,
 		json_t **ret_json);
+
+/* Whether an agent listens there, as far as this user can tell. Prints nothing. */
+bool client_reaches(const struct ctl *ctl);
 
 /* Path of a node's page, its name escaped: "/v1/backends/NAME" and suffix. */
 void client_node_path(char *buf, size_t size, const char *node, const char *suffix);

@@ -11,6 +11,7 @@
 
 #include "userspace/agent/apply.h"
 #include "userspace/agent/grace.h"
+#include "userspace/agent/privileges.h"
 #include "userspace/agent/nat.h"
 #include "userspace/lib/log.h"
 
@@ -273,8 +274,6 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 	if (r == 0)
 		r = probe_engine_new(agent->event, &agent->probes);
 	if (r == 0)
-		r = fallback_new(agent, cfg->limits.fallback_connections, now_ms, &agent->fallback);
-	if (r == 0)
 		r = sd_event_add_io(agent->event, NULL, nexthop_fd(agent->nexthop), EPOLLIN,
 				    on_nexthop_io, agent);
 	if (r >= 0)
@@ -376,11 +375,46 @@ void agent_free(struct agent **agent)
 	*agent = NULL;
 }
 
+int agent_start(struct agent *agent, struct attach_error *err)
+{
+	int64_t now_ms = agent_now_ms(agent);
+	int r;
+
+	r = fallback_new(agent, agent->cfg->limits.fallback_connections, now_ms, &agent->fallback);
+	if (r < 0) {
+		set_error(err, "cannot start the fallback responder: %s", strerror(-r));
+		return r;
+	}
+	fallback_apply(agent->fallback, now_ms);
+	return 0;
+}
+
+/*
+ * Looking into libxdp's dispatcher takes CAP_SYS_ADMIN, which the agent gave up: what is in it
+ * stays as it is until the next start.
+ */
+static bool is_locked(const struct agent *agent)
+{
+	uint32_t n;
+	const struct attach_status *st = attach_status(agent->attach, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (st[i].how == ATTACH_HOW_DISPATCHER)
+			return !privileges_admin();
+	return false;
+}
+
 int agent_detach(struct agent *agent, struct attach_error *err)
 {
-	int r = attach_detach(agent->attach, err);
+	int r = 0;
 
-	if (r == 0)
+	if (is_locked(agent)) {
+		set_error(err, "the program runs in libxdp's dispatcher, which takes root to change");
+		r = -EPERM;
+	} else {
+		r = attach_detach(agent->attach, err);
+	}
+	if (r == 0 || r == -EPERM)
 		fallback_detach(agent->fallback);
 	return r;
 }
@@ -413,6 +447,32 @@ static int check_effect(struct agent *agent, const struct config *cfg,
 	return refuse(agent, -EBUSY, text);
 }
 
+static bool runs_as_configured(const struct agent *agent, const struct config *cfg)
+{
+	uint32_t n;
+	const struct attach_status *st = attach_status(agent->attach, &n);
+
+	if (n != cfg->n_interfaces)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (strcmp(st[i].name, cfg->interfaces[i].name) ||
+		    st[i].mode != cfg->interfaces[i].mode ||
+		    st[i].priority != cfg->interfaces[i].priority)
+			return false;
+	return true;
+}
+
+static int attach_again(struct agent *agent, const struct config *cfg, struct attach_error *err)
+{
+	if (!is_locked(agent))
+		return attach_configured(agent, cfg, err);
+	if (runs_as_configured(agent, cfg))
+		return 0;
+	set_error(err, "interfaces: the program runs in libxdp's dispatcher, which takes root to "
+		       "change: restart the agent (forwarding goes on meanwhile)");
+	return -EPERM;
+}
+
 /* Take over cfg, or put everything back as old has it. */
 static int replace_config(struct agent *agent, struct config *old, struct config *cfg,
 			  struct attach_error *err)
@@ -421,12 +481,12 @@ static int replace_config(struct agent *agent, struct config *old, struct config
 	int64_t now_ms = agent_now_ms(agent);
 	int r;
 
-	r = attach_configured(agent, cfg, err);
+	r = attach_again(agent, cfg, err);
 	if (r == 0)
 		r = agent_apply(agent, cfg, false, now_ms, err);
 	if (r == 0)
 		return 0;
-	(void)attach_configured(agent, old, &ignored);
+	(void)attach_again(agent, old, &ignored);
 	if (agent_apply(agent, old, false, now_ms, &ignored) < 0)
 		log_error("the old configuration could not be put back whole: %s", ignored.text);
 	return r;

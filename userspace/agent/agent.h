@@ -69,6 +69,12 @@ struct agent {
 int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
 	      struct attach_error *err);
 
+/*
+ * The rest of the start, for which privileges can be dropped before: what has threads of its own.
+ * Returns 0, or -errno with one line in err.
+ */
+int agent_start(struct agent *agent, struct attach_error *err);
+
 /* Ends the agent; program and maps stay. */
 void agent_free(struct agent **agent);
 
@@ -82,7 +88,10 @@ int agent_reload(struct agent *agent, struct config_errors *errs);
 int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t now_ms,
 		struct attach_error *err);
 
-/* Stop forwarding: programs off, pins gone. */
+/*
+ * Stop forwarding: programs off, pins gone. -EPERM: only root can do it (the program runs in
+ * libxdp's dispatcher), by attach_detach_pinned() once this agent has ended.
+ */
 int agent_detach(struct agent *agent, struct attach_error *err);
 
 /* Node by "NAME" (if only one pool has it) or "POOL/NAME". NULL: none, or *ret_ambiguous. */

@@ -423,7 +423,8 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 		release_adopted_pools(agent);
 		release_adopted_backends(agent);
 	}
-	fallback_apply(agent->fallback, now_ms);
+	if (agent->fallback)
+		fallback_apply(agent->fallback, now_ms);
 	agent_kick(agent);
 	return 0;
 }

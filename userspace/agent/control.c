@@ -142,11 +142,16 @@ static enum MHD_Result order_detach(struct control *c, struct MHD_Connection *co
 	struct attach_error err = {};
 	int r = agent_detach(c->agent, &err);
 
-	if (r < 0)
+	if (r < 0 && r != -EPERM)
 		return fail(conn, 500, "%s", err.text);
-	log_info("detached by the operator: forwarding has stopped");
+	if (r == -EPERM)
+		log_info("left to the operator, who detaches: %s", err.text);
+	else
+		log_info("detached by the operator: forwarding has stopped");
 	c->stop = true;
-	return answer(conn, 200, json_pack("{ss}", "result", "detached"));
+	return answer(conn, 200,
+		      json_pack("{ss ss ss}", "result", r == -EPERM ? "left" : "detached", "pin_dir",
+				c->agent->cfg->pin_dir, "reason", err.text));
 }
 
 /* --- routes ----------------------------------------------------------------------------------- */

@@ -11,7 +11,8 @@
  *	POST /v1/backends/NAME/undrain
  *	POST /v1/backends/NAME/weight		{"weight": N}, or {"weight": null}: the file's again
  *	POST /v1/reload
- *	POST /v1/detach		stop forwarding, and the agent
+ *	POST /v1/detach		stop forwarding, and the agent: {"result": "detached"}; or "left",
+ *				when only root can take the program off, once the agent has ended
  *	GET  /metrics		Prometheus text
  *
  * Errors have a 4xx or 5xx status and {"error": "one line"}; a refused reload also

@@ -11,21 +11,24 @@
 #include "userspace/agent/control.h"
 #include "userspace/agent/export_server.h"
 #include "userspace/agent/loop.h"
+#include "userspace/agent/privileges.h"
 #include "userspace/agent/version.h"
 #include "userspace/lib/log.h"
 
 #define DEFAULT_CONFIG "/etc/sluice/sluice.yaml"
+#define FILES_WANTED   65536
 
 struct options {
 	const char *config;
 	bool check_only;
 	bool debug;
+	bool keep_privileges;
 };
 
 static void usage(FILE *out)
 {
 	fprintf(out,
-		"Usage: sluiced [--config FILE] [--check] [--debug]\n"
+		"Usage: sluiced [--config FILE] [--check] [--debug] [--keep-privileges]\n"
 		"\n"
 		"The agent of Sluice: checks nodes, keeps the tables of the packet path.\n"
 		"Stopping it does not stop forwarding; 'sluicectl detach' does.\n"
@@ -33,6 +36,9 @@ static void usage(FILE *out)
 		"  -c, --config FILE  configuration (default " DEFAULT_CONFIG ")\n"
 		"      --check        read the configuration, say what is wrong with it, and end\n"
 		"      --debug        log more\n"
+		"      --keep-privileges\n"
+		"                     stay root, with every system call, for debuggers and tracers;\n"
+		"                     otherwise what is not needed is given up after the start\n"
 		"      --version\n"
 		"  -h, --help\n"
 		"\n"
@@ -45,7 +51,8 @@ static int parse_options(int argc, char **argv, struct options *opt)
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
 		{"debug", no_argument, NULL, 'd'},	  {"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},	  {},
+		{"help", no_argument, NULL, 'h'},	  {"keep-privileges", no_argument, NULL, 'p'},
+		{},
 	};
 	int c;
 
@@ -60,6 +67,9 @@ static int parse_options(int argc, char **argv, struct options *opt)
 			break;
 		case 'd':
 			opt->debug = true;
+			break;
+		case 'p':
+			opt->keep_privileges = true;
 			break;
 		case 'v':
 			puts("sluiced " SLUICE_VERSION);
@@ -93,15 +103,34 @@ static int load(const struct options *opt, struct config **ret_cfg)
 /* A check of thousands of nodes needs as many sockets. */
 static void raise_limits(void)
 {
-	struct rlimit lim;
+	struct rlimit lim, more;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &lim);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+	more = (struct rlimit){.rlim_cur = FILES_WANTED, .rlim_max = FILES_WANTED};
+	if (lim.rlim_max < FILES_WANTED && setrlimit(RLIMIT_NOFILE, &more) == 0)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &lim);
 }
 
-static int run(struct config **cfg)
+static int confine(const struct options *opt, struct attach_error *err)
+{
+	const char *what = NULL;
+	int r;
+
+	if (opt->keep_privileges) {
+		log_warn("all privileges are kept, as asked");
+		return 0;
+	}
+	r = privileges_drop(&what);
+	if (r < 0)
+		snprintf(err->text, sizeof(err->text), "cannot give up privileges (%s): %s; "
+			 "--keep-privileges runs with all of them", what, strerror(-r));
+	return r;
+}
+
+static int run(const struct options *opt, struct config **cfg)
 {
 	struct attach_error err = {};
 	struct export_server *export = NULL;
@@ -120,6 +149,10 @@ static int run(struct config **cfg)
 		r = control_new(agent, &control, &err);
 	if (r == 0)
 		r = export_server_new(agent, &export, &err);
+	if (r == 0)
+		r = confine(opt, &err);
+	if (r == 0)
+		r = agent_start(agent, &err);
 	if (r < 0)
 		log_error("%s", err.text);
 	else
@@ -150,7 +183,7 @@ int main(int argc, char **argv)
 	}
 	log_set_level(opt.debug ? LOG_LEVEL_DEBUG : (enum log_level)cfg->log_level);
 	raise_limits();
-	r = run(&cfg);
+	r = run(&opt, &cfg);
 	config_free(&cfg);
 	return r < 0 ? 1 : 0;
 }

@@ -264,7 +264,7 @@ static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int
 	uint32_t written = 0;
 	int r = build(pool, verdict);
 
-	if (verdict->empty && pool->settled)
+	if (verdict->empty && pool->settled && pool->agent->fallback)
 		fallback_pool_empty(pool->agent->fallback, pool, now_ms);
 	if (r == 0)
 		r = publish_slots(pool->agent->publish, pool->id, pool->n_slots, pool->cur,
