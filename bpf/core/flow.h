@@ -3,7 +3,10 @@
  * Exceptions: flow -> backend it is known to live on, and the slot's mark that such flows exist.
  *
  * An entry begins in the half-open table with the SYN and moves to the flow table with the first
- * packet after it. Whoever adds an entry stores the current epoch in the slot's exc first.
+ * packet after it. Whoever adds an entry then stores the current epoch in the slot's exc, before
+ * the packet leaves. In this order: an epoch stored ahead of the entry could be overwritten by a
+ * packet that still has the old one, and the scan could clear exc before the entry is there
+ * (tests/model/slot.pml, MARK_FIRST).
  */
 #ifndef LB_CORE_FLOW_H
 #define LB_CORE_FLOW_H
@@ -125,12 +128,12 @@ static __always_inline int lb_flow_remember(struct lb_env *env, enum lb_flow_tab
 	if ((!b && backend != LB_BACKEND_LOCAL) || !lb_may_add(env, now))
 		return -1;
 	flow.generation = b ? b->generation : 0;
-	lb_slot_mark(env, slot);
 	if (lb_env_flow_put(env, table, key, &flow) < 0) {
 		lb_count_event(env, table == LB_FLOWS ? LB_EV_OVERFLOW_FLOWS
 						      : LB_EV_OVERFLOW_HALF_OPEN);
 		return -1;
 	}
+	lb_slot_mark(env, slot);
 	if (counted)
 		lb_flows_add(env, backend, 1);
 	return 0;
@@ -149,11 +152,11 @@ static __always_inline void lb_flow_promote(struct lb_env *env, const struct lb_
 		.slot = half->slot,
 	};
 
-	lb_slot_mark(env, slot);
 	if (lb_env_flow_put(env, LB_FLOWS, key, &flow) < 0) {
 		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
 		return;
 	}
+	lb_slot_mark(env, slot);
 	lb_env_flow_delete(env, LB_HALF_OPEN, key);
 	lb_count_event(env, LB_EV_FLOW_PROMOTED);
 }

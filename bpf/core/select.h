@@ -248,7 +248,11 @@ static __always_inline void lb_load_add(struct lb_env *env, __u32 backend)
 		LB_FETCH_ADD(&load->inc, 1);
 }
 
-/* A new flow: choose, and store an entry only if a later packet would be sent elsewhere. */
+/*
+ * A new flow: choose, and store an entry only if a later packet could be sent elsewhere. That is so
+ * in every transition: it may end before the flow's next packet, and what is not known then belongs
+ * to cur.
+ */
 static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const struct lb_pkt *pkt,
 						    const struct lb_vip *vip, __u32 vip_id,
 						    struct lb_slot s, struct lb_choice *ret)
@@ -273,7 +277,7 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 	ret->backend = b;
 	if (b == LB_BACKEND_NONE)
 		return LB_R_NO_BACKEND;
-	if (b != lb_slot_default(s) || (track && b != LB_BACKEND_LOCAL)) {
+	if (b != s.cur || s.prev || (track && b != LB_BACKEND_LOCAL)) {
 		lb_flow_key_of(pkt, vip_id, &key);
 		now = lb_env_ticks(env);
 		if (lb_flow_remember(env, LB_HALF_OPEN, &key, ret->slot, ret->slot_index, b, track,
