@@ -60,11 +60,13 @@ static const struct packet_case table[] = {
 		      {ACK(40000), .to = NODE7, PROMOTED}, {ACK(40001), .to = NODE2, PROMOTED}),
 	},
 	{
-		.name = "p2c in transition: a new flow that chooses prev itself needs no entry",
+		.name = "p2c in transition: a new flow that chooses prev has an entry if the transition ends",
 		.policy = LB_POLICY_P2C,
 		STEPS(SLOT(NODE2, NODE1, NODE1, 0), LOAD(NODE2, 100, 1000, 0), LOAD(NODE1, 1, 1000, 0),
-		      {SYN(40000), .to = NODE1, .opens = 1, EVENTS(LB_EV_ALT_CHOSEN)},
-		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), {ACK(40000), .to = NODE1, LEARNED}),
+		      {SYN(40000), .to = NODE1, .opens = 1,
+		       EVENTS(LB_EV_ALT_CHOSEN, LB_EV_FLOW_ADDED)},
+		      ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000, NODE1), SLOT(NODE2, NODE1, 0, EPOCH),
+		      {ACK(40000), .to = NODE1, PROMOTED}),
 	},
 	{
 		.name = "A prev that died meanwhile has no flows: cur",
