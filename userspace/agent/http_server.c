@@ -2,16 +2,22 @@
 #include "userspace/agent/http_server.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+#include "userspace/lib/log.h"
+
+#define LOG_LINE_MAX 256
 
 struct http_server {
 	struct http_server_settings settings;
 	struct MHD_Daemon *daemon;
 	sd_event_source *io;
 	sd_event_source *timer;
+	bool again; /* a connection ended: it may accept again, which takes another run */
 };
 
 /* A request while its body comes in. */
@@ -90,14 +96,43 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
 		s->settings.on_answered(s->settings.userdata);
 }
 
+/*
+ * With all connections taken, libmicrohttpd (0.9.75) stops to wait for new ones, and begins again
+ * in a run after that in which one ended. Nothing would cause such a run.
+ */
+static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_context,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct http_server *s = cls;
+
+	(void)conn;
+	(void)socket_context;
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+		s->again = true;
+}
+
+/* What clients do wrong; none of it is worth more. */
+__attribute__((format(printf, 2, 0))) static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	char line[LOG_LINE_MAX];
+
+	(void)cls;
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("http: %s", line);
+}
+
 /* --- the loop --------------------------------------------------------------------------------- */
 
 static void run(struct http_server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
+	s->again = false;
 	(void)MHD_run(s->daemon);
-	if (MHD_get_timeout(s->daemon, &ms) != MHD_YES) {
+	if (s->again) {
+		ms = 0;
+	} else if (MHD_get_timeout(s->daemon, &ms) != MHD_YES) {
 		(void)sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
 		return;
 	}
@@ -128,9 +163,10 @@ static int start(struct http_server *s)
 {
 	s->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
-		MHD_OPTION_LISTEN_SOCKET, s->settings.fd, MHD_OPTION_CONNECTION_LIMIT,
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, s, MHD_OPTION_LISTEN_SOCKET, s->settings.fd, MHD_OPTION_CONNECTION_LIMIT,
 		s->settings.connections_max, MHD_OPTION_CONNECTION_TIMEOUT, s->settings.timeout_s,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, s, MHD_OPTION_END);
 	if (!s->daemon) {
 		close(s->settings.fd);
 		return -EIO;
