@@ -113,7 +113,7 @@ static void settings_of_the_host_say_what_they_take(void **state)
 	       "~ pin_dir: /sys/fs/bpf/sluice -> /sys/fs/bpf/x (takes 'sluicectl detach' and a new "
 	       "start)\n"
 	       "~ socket: /run/sluice/sluice.sock -> /run/x (takes a restart of sluiced)\n"
-	       "~ metrics.listen: 127.0.0.1:9911 -> off (takes a restart of sluiced)\n"
+	       "~ metrics.listen: 127.0.0.1:9911 -> off\n"
 	       "~ hash_key: (hidden) -> (hidden) (takes 'sluicectl detach' and a new start)\n"
 	       "~ flow_idle: 1h -> 2h\n"
 	       "~ source.ipv4: none -> 10.0.0.9\n"

@@ -196,7 +196,7 @@ static const struct schema_field top_fields[] = {
 	CUSTOM("socket_mode", custom_socket_mode, .flags = SCHEMA_RESTART),
 	FIELD(struct config, "socket_group", TOKEN, socket_group,
 	      .flags = SCHEMA_RESTART | SCHEMA_NULLABLE),
-	SECTION("metrics", schema_metrics, .flags = SCHEMA_RESTART),
+	SECTION("metrics", schema_metrics),
 	CUSTOM("hash_key", custom_hash_key, .flags = SCHEMA_DETACH | SCHEMA_SECRET),
 	FIELD(struct config, "flow_idle", DURATION, flow_idle_ms, RANGE(SECOND, 7 * DAY)),
 	SECTION("source", schema_source),
