@@ -20,6 +20,9 @@ struct lb_flow_key {
 };
 LB_STATIC_SIZE(struct lb_flow_key, 20);
 
+/* Ticks. The packet path does not write an entry's time more often, so it may lag by as much. */
+#define LB_SEEN_REFRESH 1024
+
 #define LB_FLOW_F_CLOSING 0x01 /* a FIN was seen: kept for what is still in flight */
 #define LB_FLOW_F_CLOSED  0x02 /* a RST was seen */
 #define LB_FLOW_F_COUNTED 0x04 /* counted in lb_load.flows; whoever closes or removes it subtracts */
@@ -28,7 +31,7 @@ struct lb_flow {
 	__u16 backend;
 	__u8 generation; /* of the backend when the entry was made; differs: void */
 	__u8 flags;	 /* LB_FLOW_F_* */
-	__u32 seen;	 /* ticks, refreshed about once a second */
+	__u32 seen;	 /* ticks, of the last packet or up to LB_SEEN_REFRESH before it */
 	__u32 slot;	 /* index in map "slots": whose exc this entry keeps up */
 };
 LB_STATIC_SIZE(struct lb_flow, 12);

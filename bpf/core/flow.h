@@ -16,8 +16,6 @@
 #include "maps/flow.h"
 #include "maps/table.h"
 
-#define LB_SEEN_REFRESH 1024 /* ticks: an entry's time is not written more often */
-
 static __always_inline void lb_count_event(struct lb_env *env, __u32 event)
 {
 	__u64 *n = lb_env_counter(env, event);

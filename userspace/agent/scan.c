@@ -540,7 +540,8 @@ const struct scan_stats *scan_stats(const struct scan *s)
 
 void scan_set_idle(struct scan *s, uint64_t flow_idle_ms)
 {
-	s->idle_ticks = ticks_of(flow_idle_ms);
+	/* a flow that is not silent for as long must not look so */
+	s->idle_ticks = ticks_of(flow_idle_ms) + LB_SEEN_REFRESH;
 }
 
 int scan_new(struct tables *t, uint64_t flow_idle_ms, struct scan **ret)
