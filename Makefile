@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all help deps demo test check check-root bench fuzz verify-stats install clean
+.PHONY: all help deps demo test check check-root bench bench-dpdk fuzz verify-stats install clean
 
 B      := build
 CC     := gcc
@@ -130,6 +130,13 @@ $(B)/bench_dpdk: $(DPDK_OBJ) $(B)/libsluice.a $(patsubst %.c,$(B)/dpdk/%.o,$(wil
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ $(DPDKLIBS) $(LIBS)
 
+$(B)/tests/test_dpdk_burst: $(DPDK_OBJ) $(B)/libsluice.a $(patsubst %,$(B)/dpdk/tests/packet/%.o, \
+		dpdk/host dpdk/run_dpdk dpdk_burst/test_burst world frame)
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ -lcmocka $(DPDKLIBS) $(LIBS)
+
+UNIT_TESTS += $(B)/tests/test_dpdk_burst
 DPDK   := $(B)/sluice-dpdk $(B)/bench_dpdk
 PACKET += $(B)/tests/packet_cases_dpdk
 else
@@ -186,6 +193,9 @@ demo: deps ## the main job on real connections, in namespaces of its own (root, 
 
 bench: all ## nanoseconds a packet, table build time; writes build/bench/
 	@tools/bench/bench
+
+bench-dpdk: all ## frames a second of sluice-dpdk on one core, beside macswap; build/bench/dpdk.json
+	@tools/bench_dpdk/bench
 
 fuzz: $(FUZZERS) ## every fuzzer for FUZZ_S seconds each
 	@tests/fuzz/run $(FUZZ_S)

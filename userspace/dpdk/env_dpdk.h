@@ -39,7 +39,11 @@ static __always_inline void lb_env_commit(const struct lb_env *env)
 #define DPDK_TABLE(call, type, field, n)                                                           \
 	static __always_inline type *call(struct lb_env *env, __u32 index)                         \
 	{                                                                                          \
-		return lb_likely(index < (n)) ? &env->t->field[index] : NULL;                      \
+		type *p = &env->t->field[index];                                                   \
+                                                                                                   \
+		if (!p)                                                                            \
+			__builtin_unreachable(); /* spares callers a branch for NULL */            \
+		return lb_likely(index < (n)) ? p : NULL;                                          \
 	}
 
 DPDK_TABLE(lb_env_vip_cell, struct lb_vip_cell, vip_index, LB_VIP_BUCKETS)
@@ -60,7 +64,11 @@ static __always_inline __u64 *lb_env_counter(struct lb_env *env, __u32 n)
 
 static __always_inline struct lb_control *lb_env_control(struct lb_env *env)
 {
-	return env->t->control;
+	struct lb_control *control = env->t->control;
+
+	if (!control)
+		__builtin_unreachable();
+	return control;
 }
 
 static __always_inline struct lb_limit *lb_env_limit(struct lb_env *env)

@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include "userspace/dpdk/rte.h"
-#include "userspace/dpdk/env_dpdk.h"
-#include "bpf/core/forward.h"
+#include "userspace/dpdk/plain.h"
 
 #define PREFETCH_AHEAD 4
+#define ODD_FLAGS      (RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_IP_CKSUM_BAD)
 #define IDLE_ROUNDS    64 /* empty ones before the first sleep */
 
 /* What the device does not take is freed and counted: the wire is full. */
@@ -72,40 +72,81 @@ static int make_plain(struct rte_mbuf **m)
 	return rte_pktmbuf_linearize(*m);
 }
 
-static inline void forward(struct worker *w, struct worker_port *p, struct rte_mbuf *m)
+static inline void carry_out(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+			     const struct lb_env *env, const struct lb_result *result)
 {
-	const uint64_t odd = RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_IP_CKSUM_BAD;
-	struct lb_result result;
-	struct lb_env env;
-
-	if (unlikely((m->ol_flags & odd) || m->nb_segs > 1) && make_plain(&m) < 0)
-		return to_kernel(w, p, m);
-	lb_env_init(&env, m, &w->tables, p->ifindex);
-	result = lb_forward(&env);
-	if (likely(result.verdict == LB_VERDICT_TX)) {
-		lb_env_commit(&env);
+	if (likely(result->verdict == LB_VERDICT_TX)) {
+		lb_env_commit(env);
 		to_wire(w, p, m);
-	} else if (result.verdict == LB_VERDICT_REDIRECT) {
-		lb_env_commit(&env);
-		redirect(w, result.ifindex, m);
-	} else if (result.verdict == LB_VERDICT_PASS) {
+	} else if (result->verdict == LB_VERDICT_REDIRECT) {
+		lb_env_commit(env);
+		redirect(w, result->ifindex, m);
+	} else if (result->verdict == LB_VERDICT_PASS) {
 		to_kernel(w, p, m);
 	} else {
 		rte_pktmbuf_free(m);
 	}
 }
 
+/* Any frame. Out of line, so that the loop keeps its registers for the plain ones. */
+static __rte_noinline void forward_any(struct worker *w, struct worker_port *p, struct rte_mbuf *m)
+{
+	struct lb_result result;
+	struct lb_env env;
+
+	if (((m->ol_flags & ODD_FLAGS) || m->nb_segs > 1) && make_plain(&m) < 0)
+		return to_kernel(w, p, m);
+	lb_env_init(&env, m, &w->tables, p->ifindex);
+	result = lb_forward(&env);
+	carry_out(w, p, m, &env, &result);
+}
+
+static inline void choose(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+			  struct plain *ret_plain)
+{
+	struct lb_env env;
+
+	ret_plain->chosen = 0;
+	if (unlikely((m->ol_flags & ODD_FLAGS) || m->nb_segs > 1))
+		return;
+	lb_env_init(&env, m, &w->tables, p->ifindex);
+	(void)plain_choose(&env, ret_plain);
+}
+
+/* Returns 1 if the frame went the plain way, which leaves the choices of others as they are. */
+static inline int send_one(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+		       const struct plain *plain)
+{
+	struct lb_result result;
+	struct lb_env env;
+
+	lb_env_init(&env, m, &w->tables, p->ifindex);
+	if (likely(plain->chosen && plain_send(&env, plain, &result))) {
+		carry_out(w, p, m, &env, &result);
+		return 1;
+	}
+	forward_any(w, p, m);
+	return 0;
+}
+
 static uint32_t from_wire(struct worker *w, struct worker_port *p)
 {
 	struct rte_mbuf *frames[WORKER_BURST];
+	struct plain plain[WORKER_BURST];
 	uint16_t n = rte_eth_rx_burst(p->wire.port, w->queue, frames, WORKER_BURST);
+	int stale = 0;
 
 	for (uint16_t i = 0; i < n && i < PREFETCH_AHEAD; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(frames[i], void *));
 	for (uint16_t i = 0; i < n; i++) {
 		if (i + PREFETCH_AHEAD < n)
 			rte_prefetch0(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], void *));
-		forward(w, p, frames[i]);
+		choose(w, p, frames[i], &plain[i]);
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		if (unlikely(stale))
+			choose(w, p, frames[i], &plain[i]);
+		stale |= !send_one(w, p, frames[i], &plain[i]);
 	}
 	w->shared->received += n;
 	return n;

@@ -348,14 +348,14 @@ int flow_table_put_back(struct flow_table *t, const struct flow_table_entry *e)
 
 uint32_t flow_table_buckets(uint32_t n)
 {
-	uint64_t buckets = ((uint64_t)n * 4 / 3 + LB_BUCKET_CELLS - 1) / LB_BUCKET_CELLS;
+	uint64_t buckets = ((uint64_t)n * 5 / 3 + LB_BUCKET_CELLS - 1) / LB_BUCKET_CELLS;
 
 	return buckets ? (buckets < UINT32_MAX ? buckets : UINT32_MAX) : 1;
 }
 
 uint32_t flow_table_room(uint32_t n_buckets)
 {
-	return (uint64_t)n_buckets * LB_BUCKET_CELLS * 3 / 4;
+	return (uint64_t)n_buckets * LB_BUCKET_CELLS * 3 / 5;
 }
 
 void flow_table_init(struct flow_table *t, enum flow_table_form form, void *buckets,

@@ -44,6 +44,13 @@ void *host_counters(void);
 int host_run(const uint8_t *bytes, uint32_t len, enum came_out *ret_out, uint8_t *ret_bytes,
 	     uint32_t ret_max, uint32_t *ret_len);
 
+/*
+ * One round with n frames at once, each of `len` bytes. Returns how many left by the near device;
+ * ret_macs: where each goes, in the order they leave. -errno.
+ */
+int host_run_burst(const uint8_t *const *frames, const uint32_t *lens, uint32_t n,
+		   uint8_t (*ret_macs)[6]);
+
 /* half_open: which of the two tables. As flow_table_find() and flow_table_put(). */
 struct lb_flow *host_flow(int half_open, const struct lb_flow_key *key);
 int host_flow_put(int half_open, const struct lb_flow_key *key, const struct lb_flow *flow);
