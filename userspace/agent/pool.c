@@ -146,12 +146,16 @@ static void member_of(const struct node *node, int64_t now_ms, struct weight_mem
 
 /*
  * A new pool waits until each node was judged, for a moment at most: nodes that join one by one
- * would leave most slots in transition for the whole of flow_idle.
+ * would leave most slots in transition for the whole of flow_idle. Where an earlier agent left a
+ * table, that goes on meanwhile.
  */
 static bool is_undecided(const struct pool *pool, int64_t now_ms)
 {
 	if (pool->settled || (pool->ticked && now_ms - pool->created_ms >= SETTLE_MS))
 		return false;
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		if (pool->nodes[i]->adopted_weight)
+			return false;
 	for (uint32_t i = 0; i < pool->n_nodes; i++)
 		if (pool->nodes[i]->health.state == LB_STATE_UNKNOWN &&
 		    pool->nodes[i]->health.adopted <= LB_STATE_UNKNOWN)
