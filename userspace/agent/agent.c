@@ -194,6 +194,7 @@ void agent_tick(struct agent *agent, int64_t now_ms)
 		pool_tick(agent->pools[i], now_ms);
 	step_nexthop(agent, now_ms);
 	step_scan(agent, now_ms);
+	retire_step(agent->retire, now_ms);
 	fallback_tick(agent->fallback, now_ms);
 	step_late(agent, now_ms);
 	(void)publish_end_transitions(agent->publish, (uint64_t)agent->cfg->flow_idle_ms,
@@ -273,6 +274,8 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 		r = nexthop_new(on_nexthop, agent, &agent->nexthop);
 	if (r == 0)
 		r = probe_engine_new(agent->event, &agent->probes);
+	if (r == 0)
+		r = retire_new(agent, &agent->retire);
 	if (r == 0)
 		r = sd_event_add_io(agent->event, NULL, nexthop_fd(agent->nexthop), EPOLLIN,
 				    on_nexthop_io, agent);
@@ -361,6 +364,7 @@ void agent_free(struct agent **agent)
 	for (uint32_t i = 0; i < a->n_pools; i++)
 		pool_free(&a->pools[i]);
 	free(a->pools);
+	retire_free(&a->retire);
 	probe_engine_free(&a->probes);
 	nexthop_free(&a->nexthop);
 	scan_free(&a->scan);

@@ -16,6 +16,7 @@
 #include "userspace/agent/pool.h"
 #include "userspace/agent/probe.h"
 #include "userspace/agent/publish.h"
+#include "userspace/agent/retire.h"
 #include "userspace/agent/scan.h"
 #include "userspace/agent/scan_nat.h"
 #include "userspace/agent/tables.h"
@@ -38,6 +39,7 @@ struct agent {
 	struct publish *publish;
 	struct nexthop_table *nexthop;
 	struct scan *scan;
+	struct retire *retire;
 	struct scan_nat *scan_nat;
 	struct probe_engine *probes;
 	struct fallback *fallback;

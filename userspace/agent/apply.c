@@ -77,6 +77,7 @@ static int add_node(struct agent *agent, struct pool *pool, const struct config_
 		return fail(err, r, "node", cfg->name);
 	}
 	agent->by_id[id] = node;
+	retire_back(agent->retire, id);
 	r = node_start(node);
 	if (r == 0)
 		r = nexthop_add(agent->nexthop, id, &cfg->address);
@@ -139,16 +140,12 @@ static struct node *find_node(const struct pool *pool, const struct config_node 
 	return NULL;
 }
 
-/* A removed node leaves the table first; its id is free when no slot names it any more. */
-static void forget_nodes(struct agent *agent, struct node **gone, uint32_t n)
+/* A removed node leaves the table first; its live flows stay. */
+static void forget_nodes(struct agent *agent, struct node **gone, uint32_t n, int64_t now_ms)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		struct node *node = gone[i];
-		int r = publish_backend_release(agent->publish, node->id);
-
-		if (r < 0)
-			log_error("node %s: its id stays in use: %s", node->name, strerror(-r));
-		node_free(&node);
+		retire_add(agent->retire, gone[i]->id, now_ms);
+		node_free(&gone[i]);
 	}
 }
 
@@ -192,7 +189,7 @@ static int apply_nodes(struct agent *agent, struct pool *pool, const struct conf
 			r = add_node(agent, pool, &cfg->nodes[i], at_start, now_ms, err);
 	}
 	pool_judge(pool, now_ms);
-	forget_nodes(agent, gone, n_gone);
+	forget_nodes(agent, gone, n_gone, now_ms);
 	free(gone);
 	return r;
 }
@@ -367,18 +364,14 @@ static void release_vips(struct agent *agent, const struct config *cfg)
 
 /* --- what an earlier agent left and nobody knows any more ------------------------------------- */
 
-static void release_adopted_backends(struct agent *agent)
+static void retire_adopted_backends(struct agent *agent, int64_t now_ms)
 {
 	for (uint32_t id = 1; id < LB_BACKENDS_MAX; id++) {
-		int r;
-
 		if (!publish_backend_used(agent->publish, (uint16_t)id) || agent->by_id[id])
 			continue;
 		log_info("node %s/%s: removed", agent->tables.backend_info[id].pool,
 			 agent->tables.backend_info[id].name);
-		r = publish_backend_release(agent->publish, (uint16_t)id);
-		if (r < 0)
-			log_error("backend %u: its id stays in use: %s", id, strerror(-r));
+		retire_add(agent->retire, (uint16_t)id, now_ms);
 	}
 }
 
@@ -421,7 +414,7 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 	if (at_start) {
 		release_adopted_vips(agent);
 		release_adopted_pools(agent);
-		release_adopted_backends(agent);
+		retire_adopted_backends(agent, now_ms);
 	}
 	if (agent->fallback)
 		fallback_apply(agent->fallback, now_ms);

@@ -660,16 +660,21 @@ void publish_backend_info(struct publish *p, uint16_t id, const struct publish_n
 	__atomic_store_n(&info->state, node->state, __ATOMIC_RELEASE);
 }
 
+bool publish_backend_is_named(const struct publish *p, uint16_t id)
+{
+	int pool = find_pool(p, p->t->backend_info[id].pool);
+
+	return p->refs[id] || (pool >= 0 && publish_lists_name(p, pool, id));
+}
+
 int publish_backend_release(struct publish *p, uint16_t id)
 {
 	struct lb_backend_info *info = &p->t->backend_info[id];
 	union backend_tail tail;
-	int pool;
 
 	assert(publish_backend_used(p, id));
 
-	pool = find_pool(p, info->pool);
-	if (p->refs[id] || (pool >= 0 && publish_lists_name(p, pool, id)))
+	if (publish_backend_is_named(p, id))
 		return -EBUSY;
 	publish_backend_set_dead(p, id);
 	tail = read_tail(&p->t->backends[id]);

@@ -137,9 +137,12 @@ struct publish_node_info {
 };
 void publish_backend_info(struct publish *p, uint16_t id, const struct publish_node_info *info);
 
+/* Whether a slot (as prev, too) or a list of its pool names it. */
+bool publish_backend_is_named(const struct publish *p, uint16_t id);
+
 /*
- * Free the id. Set it dead and publish slots, turns and members without it first: -EBUSY if a slot
- * or a list still names it.
+ * Free the id. Publish slots, turns and members without it first: -EBUSY if a slot or a list still
+ * names it. Entries that name it are void from then on.
  */
 int publish_backend_release(struct publish *p, uint16_t id);
 

@@ -39,6 +39,7 @@ enum scan_verdict {
 
 /* What a pass counts for a backend. */
 struct scan_count {
+	uint32_t entries;
 	uint32_t live;    /* entries that are not closing */
 	uint32_t counted; /* entries that lb_load.flows counts */
 };
@@ -141,6 +142,7 @@ static void keep(struct scan *s, const struct lb_flow *flow)
 	if (flow->backend != LB_BACKEND_LOCAL && flow->backend >= LB_BACKENDS_MAX)
 		return;
 	c = &s->now[count_index(flow->backend)];
+	c->entries++;
 	c->live += !(flow->flags & (LB_FLOW_F_CLOSING | LB_FLOW_F_CLOSED));
 	c->counted += !!(flow->flags & LB_FLOW_F_COUNTED);
 }
@@ -531,6 +533,12 @@ uint32_t scan_live(const struct scan *s, uint16_t backend, uint64_t *ret_passes)
 	assert(backend < LB_BACKENDS_MAX || backend == LB_BACKEND_LOCAL);
 	*ret_passes = s->stats.passes;
 	return s->last[count_index(backend)].live;
+}
+
+uint32_t scan_entries_of(const struct scan *s, uint16_t backend)
+{
+	assert(backend < LB_BACKENDS_MAX || backend == LB_BACKEND_LOCAL);
+	return s->last[count_index(backend)].entries;
 }
 
 const struct scan_stats *scan_stats(const struct scan *s)

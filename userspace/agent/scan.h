@@ -72,6 +72,9 @@ void scan_request(struct scan *s);
  */
 uint32_t scan_live(const struct scan *s, uint16_t backend, uint64_t *ret_passes);
 
+/* Entries naming the backend in the last complete pass, closing ones too. */
+uint32_t scan_entries_of(const struct scan *s, uint16_t backend);
+
 const struct scan_stats *scan_stats(const struct scan *s);
 
 #endif
