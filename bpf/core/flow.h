@@ -109,16 +109,16 @@ static __always_inline void lb_flow_touch(struct lb_env *env, struct lb_flow *fl
 
 /*
  * Remember that the flow lives on backend. Returns 0; < 0: no room or over the rate, counted.
- * counted: also count it in the backend's live flows.
+ * flags: LB_FLOW_F_COUNTED: count it in the backend's live flows, too; LB_FLOW_F_CLOSING.
  */
 static __always_inline int lb_flow_remember(struct lb_env *env, enum lb_flow_table table,
 					    const struct lb_flow_key *key, struct lb_slot *slot,
-					    __u32 slot_index, __u32 backend, int counted, __u32 now)
+					    __u32 slot_index, __u32 backend, __u8 flags, __u32 now)
 {
 	const struct lb_backend *b = lb_env_backend(env, backend);
 	struct lb_flow flow = {
 		.backend = backend,
-		.flags = counted ? LB_FLOW_F_COUNTED : 0,
+		.flags = flags,
 		.seen = now,
 		.slot = slot_index,
 	};
@@ -132,7 +132,7 @@ static __always_inline int lb_flow_remember(struct lb_env *env, enum lb_flow_tab
 		return -1;
 	}
 	lb_slot_mark(env, slot);
-	if (counted)
+	if (flags & LB_FLOW_F_COUNTED)
 		lb_flows_add(env, backend, 1);
 	return 0;
 }

@@ -280,8 +280,8 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 	if (b != s.cur || s.prev || (track && b != LB_BACKEND_LOCAL)) {
 		lb_flow_key_of(pkt, vip_id, &key);
 		now = lb_env_ticks(env);
-		if (lb_flow_remember(env, LB_HALF_OPEN, &key, ret->slot, ret->slot_index, b, track,
-				     now) < 0)
+		if (lb_flow_remember(env, LB_HALF_OPEN, &key, ret->slot, ret->slot_index, b,
+				     track ? LB_FLOW_F_COUNTED : 0, now) < 0)
 			b = lb_slot_default(s);
 		else
 			lb_count_event(env, LB_EV_FLOW_ADDED);
@@ -340,9 +340,12 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 	if (s.prev != LB_BACKEND_LOCAL && (!prev || !(prev->flags & LB_BACKEND_F_ALIVE)))
 		return LB_R_OK;
 	ret->backend = s.prev;
-	/* Not learned by a packet that ends the flow or answers it; a half-closed one sends ACKs. */
-	if (!(pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_SYN)) &&
-	    !lb_flow_remember(env, LB_FLOWS, &key, ret->slot, ret->slot_index, s.prev, 1, now))
+	if (pkt->tcp_flags & (LB_TCP_RST | LB_TCP_SYN))
+		return LB_R_OK;
+	/* After a FIN as closing: else the ACK that ends the connection would be learned as live. */
+	if (!lb_flow_remember(env, LB_FLOWS, &key, ret->slot, ret->slot_index, s.prev,
+			      pkt->tcp_flags & LB_TCP_FIN ? LB_FLOW_F_CLOSING : LB_FLOW_F_COUNTED,
+			      now))
 		lb_count_event(env, LB_EV_FLOW_LEARNED);
 	return LB_R_OK;
 }

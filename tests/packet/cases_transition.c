@@ -81,10 +81,11 @@ static const struct packet_case table[] = {
 		      EXC(0)),
 	},
 	{
-		.name = "A FIN goes to prev and is not learned; a half-closed stream's next ACK is",
-		STEPS(FROM_1_TO_2, {PKT(40000, TCP_FIN | TCP_ACK), .to = NODE1},
-		      NO_ENTRY(IN_FLOWS, CLIENT, 4, 40000), LIVE_FLOWS(NODE1, 0),
-		      {ACK(40000), .to = NODE1, LEARNED}),
+		.name = "A FIN goes to prev and is learned as closing; its last ACK makes it no live flow",
+		STEPS(FROM_1_TO_2, {PKT(40000, TCP_FIN | TCP_ACK), .to = NODE1, LEARNED},
+		      {ACK(40000), .to = NODE1},
+		      ENTRY(IN_FLOWS, CLIENT, 4, 40000, NODE1, .entry_flags = LB_FLOW_F_CLOSING),
+		      LIVE_FLOWS(NODE1, 0), SLOT(NODE2, 0, 0, EPOCH), {ACK(40000), .to = NODE1}),
 	},
 	{
 		.name = "A learned flow is no longer counted after its FIN",
