@@ -205,7 +205,7 @@ verify-stats: all ## instructions the verifier processed and stack of every prog
 
 # --- installation ------------------------------------------------------------------------------
 install: all ## DESTDIR= PREFIX=
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/sbin $(B)/sluiced
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/sbin $(B)/sluiced $(wildcard $(B)/sluice-dpdk)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/sluicectl
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sluice $(B)/decap.bpf.o
 	install -D -m 644 tools/systemd/sluice.example.yaml $(DESTDIR)$(PREFIX)/share/sluice/sluice.example.yaml
