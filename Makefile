@@ -204,13 +204,20 @@ verify-stats: all ## instructions the verifier processed and stack of every prog
 	@tools/bench/verify-stats
 
 # --- installation ------------------------------------------------------------------------------
-install: all ## DESTDIR= PREFIX=
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/sbin $(B)/sluiced $(wildcard $(B)/sluice-dpdk)
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/sluicectl
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sluice $(B)/decap.bpf.o
-	install -D -m 644 tools/systemd/sluice.example.yaml $(DESTDIR)$(PREFIX)/share/sluice/sluice.example.yaml
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|@PREFIX@|$(PREFIX)|g' tools/systemd/sluiced.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluiced.service
+DEST  := $(DESTDIR)$(PREFIX)
+UNITS := sluiced.service sluice-decap@.service $(if $(filter %/sluice-dpdk,$(DPDK)),sluice-dpdk.service)
+install: all ## programs, units, sample configuration, README below DESTDIR= and PREFIX=
+	$(Q)install -D -m 755 -t $(DEST)/sbin $(B)/sluiced $(B)/xdpattach $(filter %/sluice-dpdk,$(DPDK))
+	$(Q)install -D -m 755 -t $(DEST)/bin $(B)/sluicectl
+	$(Q)install -D -m 644 -t $(DEST)/lib/sluice $(B)/decap.bpf.o
+	$(Q)install -D -m 644 -t $(DEST)/share/sluice tools/systemd/sluice.example.yaml
+	$(Q)install -D -m 644 -t $(DEST)/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
+	$(Q)install -d $(DEST)/lib/systemd/system
+	$(Q)for unit in $(UNITS); do \
+		sed 's|@PREFIX@|$(PREFIX)|g' tools/systemd/$$unit.in >$(DEST)/lib/systemd/system/$$unit && \
+		chmod 644 $(DEST)/lib/systemd/system/$$unit || exit 1; \
+	done
+	@echo "installed below $(DEST)"
 
 clean: ## remove build/
 	rm -rf $(B)
