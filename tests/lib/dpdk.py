@@ -35,10 +35,11 @@ def driver() -> str:
 class Dpdk:
     """sluice-dpdk, and what the host needs around it."""
 
-    def __init__(self, host: Host, cores: str = "0", idle_us: int = 20):
+    def __init__(self, host: Host, cores: str = "0", queues: int = 1, idle_us: int = 20):
         self.host = host
         self.driver = driver()
         self.cores = cores
+        self.queues = queues
         self.idle_us = idle_us
         self.process = None
         for number, leg in enumerate(host.plan.legs):
@@ -68,7 +69,7 @@ class Dpdk:
 
     def config(self) -> dict:
         """The keys at the top of the agent's configuration."""
-        args = {"net_af_packet": "qpairs=1,framesz=2048,framecnt=2048",
+        args = {"net_af_packet": f"qpairs={self.queues},framesz=2048,framecnt=2048",
                 "net_af_xdp": "force_copy=1"}[self.driver]
         return {
             "dataplane": "dpdk",

@@ -6,15 +6,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "maps/nat.h"
 #include "userspace/agent/publish.h"
 
+#define BUCKETS_A_BATCH 8192 /* of a worker's table, looked at in one step */
+
 enum stage { STAGE_WAIT = 1, STAGE_FLOWS, STAGE_REPLIES };
 
 struct scan_nat {
 	struct tables *t;
+	bool dpdk; /* entries are in the tables of poll-mode workers, not in maps */
+	struct flow_table dpdk_flows, dpdk_replies;
 	int flows_fd;
 	int replies_fd;
 	uint32_t idle_ticks;
@@ -49,6 +54,7 @@ int scan_nat_new(struct tables *t, const char *pin_dir, struct scan_nat **ret)
 	s->t = t;
 	s->stage = STAGE_WAIT;
 	s->idle_ticks = LB_TICKS_FROM_MS(3600000);
+	s->dpdk = tables_are_dpdk(t);
 	s->flows_fd = open_pin(pin_dir, "nat_flows");
 	s->replies_fd = open_pin(pin_dir, "nat_replies");
 	*ret = s;
@@ -87,13 +93,76 @@ static bool is_over(const struct scan_nat *s, uint8_t flags, uint32_t age)
 	return age > s->idle_ticks;
 }
 
+/* --- the tables, wherever they are ------------------------------------------------------------ */
+
+/* The clock of poll-mode workers, whose tables want the time of each call. */
+static uint32_t worker_ticks(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec) >> LB_TICK_SHIFT;
+}
+
+static int delete_flow(struct scan_nat *s, const struct lb_flow_key *key)
+{
+	if (s->dpdk)
+		return flow_table_delete(&s->dpdk_flows, key, worker_ticks());
+	return bpf_map_delete_elem(s->flows_fd, key);
+}
+
+static int delete_reply(struct scan_nat *s, const struct lb_nat_key *key)
+{
+	if (s->dpdk)
+		return flow_table_delete(&s->dpdk_replies, key, worker_ticks());
+	return bpf_map_delete_elem(s->replies_fd, key);
+}
+
+static int look_up_flow(struct scan_nat *s, const struct lb_flow_key *key,
+			struct lb_nat_flow *ret_flow)
+{
+	const struct lb_nat_flow *flow;
+
+	if (!s->dpdk)
+		return bpf_map_lookup_elem(s->flows_fd, key, ret_flow);
+	flow = flow_table_find(&s->dpdk_flows, key);
+	if (!flow)
+		return -ENOENT;
+	*ret_flow = *flow;
+	return 0;
+}
+
+/* Entries of the next buckets, until a batch is full or BUCKETS_A_BATCH were looked at. */
+static uint32_t read_table(struct scan_nat *s, struct flow_table *table, uint8_t *keys,
+			   uint8_t *values, bool *ret_more)
+{
+	uint32_t size = table->cell_size - FLOW_TABLE_KEY, n = 0, left = BUCKETS_A_BATCH;
+	struct flow_table_entry entries[LB_BUCKET_CELLS];
+
+	if (!s->started)
+		s->cursor = 0;
+	s->started = true;
+	while (s->cursor < table->n_buckets && n + LB_BUCKET_CELLS <= SCAN_NAT_BATCH && left--) {
+		uint32_t got = flow_table_read(table, s->cursor++, worker_ticks(), entries);
+
+		for (uint32_t i = 0; i < got; i++, n++) {
+			memcpy(keys + n * FLOW_TABLE_KEY, entries[i].key, FLOW_TABLE_KEY);
+			memcpy(values + n * size, entries[i].value, size);
+		}
+	}
+	*ret_more = s->cursor < table->n_buckets;
+	return n;
+}
+
+/* --- judging ---------------------------------------------------------------------------------- */
+
 static void remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
 			const struct lb_nat_flow *flow)
 {
 	const struct lb_backend *b = &s->t->backends[flow->backend % LB_BACKENDS_MAX];
 	struct lb_nat_key reply = {.node_port = b->port, .nat_port = flow->nat_port};
 
-	if (bpf_map_delete_elem(s->flows_fd, key) < 0)
+	if (delete_flow(s, key) < 0)
 		return;
 	s->stats.removed++;
 	if (flow->flags & LB_NAT_F_COUNTED)
@@ -101,7 +170,7 @@ static void remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
 	if (b->generation != flow->generation)
 		return;
 	memcpy(reply.node, b->addr, sizeof(reply.node));
-	(void)bpf_map_delete_elem(s->replies_fd, &reply);
+	(void)delete_reply(s, &reply);
 }
 
 static void judge_flow(struct scan_nat *s, uint32_t i, uint32_t now)
@@ -125,7 +194,7 @@ static void judge_reply(struct scan_nat *s, uint32_t i, uint32_t now)
 	struct lb_nat_flow flow;
 
 	memcpy(key.saddr, reply->client, sizeof(key.saddr));
-	if (bpf_map_lookup_elem(s->flows_fd, &key, &flow) == 0 &&
+	if (look_up_flow(s, &key, &flow) == 0 &&
 	    flow.nat_port == s->reply_keys[i].nat_port) {
 		if ((reply->flags & LB_NAT_F_CLOSED) &&
 		    is_over(s, reply->flags, now - reply->seen))
@@ -134,7 +203,7 @@ static void judge_reply(struct scan_nat *s, uint32_t i, uint32_t now)
 	}
 	if (now - reply->seen > LB_TICKS_FROM_MS(SCAN_NAT_CLOSING_MS) &&
 	    (int32_t)(now - reply->seen) > 0)
-		(void)bpf_map_delete_elem(s->replies_fd, &s->reply_keys[i]);
+		(void)delete_reply(s, &s->reply_keys[i]);
 }
 
 static void finish_pass(struct scan_nat *s, uint64_t now_ms)
@@ -168,6 +237,9 @@ static void begin_stage(struct scan_nat *s, enum stage stage)
 {
 	s->stage = stage;
 	s->started = false;
+	/* the key that they go by may have been set since */
+	tables_view(s->t, TABLES_NAT_FLOWS, &s->dpdk_flows);
+	tables_view(s->t, TABLES_NAT_REPLY, &s->dpdk_replies);
 }
 
 void scan_nat_step(struct scan_nat *s, uint64_t now_ms)
@@ -186,14 +258,18 @@ void scan_nat_step(struct scan_nat *s, uint64_t now_ms)
 		begin_stage(s, STAGE_FLOWS);
 		return;
 	case STAGE_FLOWS:
-		n = read_batch(s, s->flows_fd, s->flow_keys, s->flows, &more);
+		n = s->dpdk ? read_table(s, &s->dpdk_flows, (uint8_t *)s->flow_keys,
+					 (uint8_t *)s->flows, &more)
+			    : read_batch(s, s->flows_fd, s->flow_keys, s->flows, &more);
 		for (uint32_t i = 0; i < n; i++)
 			judge_flow(s, i, now);
 		if (!more)
 			begin_stage(s, STAGE_REPLIES);
 		return;
 	case STAGE_REPLIES:
-		n = read_batch(s, s->replies_fd, s->reply_keys, s->replies, &more);
+		n = s->dpdk ? read_table(s, &s->dpdk_replies, (uint8_t *)s->reply_keys,
+					 (uint8_t *)s->replies, &more)
+			    : read_batch(s, s->replies_fd, s->reply_keys, s->replies, &more);
 		for (uint32_t i = 0; i < n; i++)
 			judge_reply(s, i, now);
 		if (!more)

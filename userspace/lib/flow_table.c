@@ -101,43 +101,44 @@ static bool key_is(const uint8_t *cell, const void *key)
 	return !memcmp(cell, key, FLOW_TABLE_KEY);
 }
 
-/* Cell of the key in a bucket; -1: not there. */
-static int find_in(const struct flow_table *t, uint32_t bucket, uint32_t tag, const void *key)
+/* Where a key was found. */
+struct found {
+	uint32_t *word;
+	uint32_t value; /* of the word then */
+	uint8_t *cell;
+};
+
+static int find_in(const struct flow_table *t, uint32_t bucket, uint32_t tag, const void *key,
+		   struct found *ret)
 {
-	const uint32_t *words = words_of(t, bucket);
+	uint32_t *words = words_of(t, bucket);
 
 	for (int i = 0; i < LB_BUCKET_CELLS; i++) {
 		uint32_t word = __atomic_load_n(&words[i], __ATOMIC_ACQUIRE);
+		uint8_t *cell = cell_of(t, bucket, i);
 
-		if (state_of(word) == LB_CELL_FULL && word >> 16 == tag &&
-		    key_is(cell_of(t, bucket, i), key))
-			return i;
+		if (state_of(word) != LB_CELL_FULL || word >> 16 != tag || !key_is(cell, key))
+			continue;
+		*ret = (struct found){.word = &words[i], .value = word, .cell = cell};
+		return 0;
 	}
-	return -1;
+	return -ENOENT;
 }
 
-/* 0 and where the key is; -ENOENT. */
 static int find(const struct flow_table *t, const struct place *at, const void *key,
-		uint32_t *ret_bucket, int *ret_cell)
+		struct found *ret)
 {
-	*ret_bucket = at->a;
-	*ret_cell = find_in(t, at->a, at->tag, key);
-	if (*ret_cell >= 0)
+	if (find_in(t, at->a, at->tag, key, ret) == 0)
 		return 0;
-	*ret_bucket = at->b;
-	*ret_cell = find_in(t, at->b, at->tag, key);
-	return *ret_cell >= 0 ? 0 : -ENOENT;
+	return find_in(t, at->b, at->tag, key, ret);
 }
 
 void *flow_table_find(const struct flow_table *t, const void *key)
 {
 	struct place at = place_of(t, key);
-	uint32_t bucket;
-	int cell;
+	struct found found;
 
-	if (find(t, &at, key, &bucket, &cell) < 0)
-		return NULL;
-	return cell_of(t, bucket, cell) + FLOW_TABLE_KEY;
+	return find(t, &at, key, &found) == 0 ? found.cell + FLOW_TABLE_KEY : NULL;
 }
 
 /* --- free cells ------------------------------------------------------------------------------- */
@@ -239,17 +240,16 @@ int flow_table_put(struct flow_table *t, const void *key, const void *value,
 		   enum flow_table_put how, uint32_t now)
 {
 	struct place at = place_of(t, key);
-	uint32_t bucket;
-	int cell, r = 0;
+	struct found found;
+	int r = 0;
 
 	lock(lock_of(t, at.a));
-	if (find(t, &at, key, &bucket, &cell) < 0)
+	if (find(t, &at, key, &found) < 0)
 		r = add(t, &at, key, value, now);
 	else if (how == FLOW_TABLE_NOEXIST)
 		r = -EEXIST;
 	else
-		memcpy(cell_of(t, bucket, cell) + FLOW_TABLE_KEY, value,
-		       t->cell_size - FLOW_TABLE_KEY);
+		memcpy(found.cell + FLOW_TABLE_KEY, value, t->cell_size - FLOW_TABLE_KEY);
 	unlock(lock_of(t, at.a));
 	return r;
 }
@@ -257,20 +257,12 @@ int flow_table_put(struct flow_table *t, const void *key, const void *value,
 int flow_table_delete(struct flow_table *t, const void *key, uint32_t now)
 {
 	struct place at = place_of(t, key);
-	uint32_t bucket, word;
-	int cell, r;
+	struct found found;
 
-	lock(lock_of(t, at.a));
-	r = find(t, &at, key, &bucket, &cell);
-	if (r == 0) {
-		word = __atomic_load_n(&words_of(t, bucket)[cell], __ATOMIC_ACQUIRE);
-		/* the agent may have been quicker */
-		if (state_of(word) != LB_CELL_FULL ||
-		    !swap_word(&words_of(t, bucket)[cell], word, dead_word(now)))
-			r = -ENOENT;
-	}
-	unlock(lock_of(t, at.a));
-	return r;
+	if (find(t, &at, key, &found) < 0)
+		return -ENOENT;
+	/* another may have been quicker */
+	return swap_word(found.word, found.value, dead_word(now)) ? 0 : -ENOENT;
 }
 
 uint32_t flow_table_recover(struct flow_table *t)

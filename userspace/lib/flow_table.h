@@ -3,11 +3,12 @@
  * A hash table in shared memory (maps/dpdk.h): key of 20 bytes -> value, read without locks while
  * others write, by workers of one process and by the agent.
  *
- * A key has two buckets of LB_BUCKET_CELLS cells, a cell holds one key. Reading takes no lock:
- * compare words, then keys. Adding and removing take the lock of the key's first bucket, so a key
- * is there once. A cell that is given up is dead until every worker has begun a new round since,
- * so a pointer found in a round stays good for that round. The agent removes without the lock.
- * A process that ends at a bad moment leaves locks and busy cells behind: the next one clears them.
+ * A key has two buckets of LB_BUCKET_CELLS cells, a cell holds one key. Reading and removing take
+ * no lock: compare words, then keys. Adding takes the lock of the key's first bucket, so a key is
+ * there once; only workers add. A cell that is given up is dead until every worker has begun a new
+ * round since, so a pointer found in a round stays good for that round.
+ * A worker that is killed at a bad moment leaves locks and busy cells behind: the next one clears
+ * them.
  *
  * Ticks are CLOCK_MONOTONIC_COARSE in units of maps/abi.h. Those passed to functions that remove
  * must be read when they are called, not when the round began.
@@ -68,7 +69,7 @@ void *flow_table_find(const struct flow_table *t, const void *key);
 int flow_table_put(struct flow_table *t, const void *key, const void *value,
 		   enum flow_table_put how, uint32_t now);
 
-/* Returns 0; -ENOENT. */
+/* Returns 0; -ENOENT. For workers and the agent. */
 int flow_table_delete(struct flow_table *t, const void *key, uint32_t now);
 
 /* Undo what a process left that was killed. No worker may run. Returns the cells cleared. */
