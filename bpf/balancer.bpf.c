@@ -12,16 +12,13 @@ int sluice_balancer(struct xdp_md *ctx)
 
 	lb_env_init(&env, ctx);
 	r = lb_forward(&env);
-	switch (r.verdict) {
-	case LB_VERDICT_PASS:
-		return XDP_PASS;
-	case LB_VERDICT_TX:
-		return XDP_TX;
-	case LB_VERDICT_REDIRECT:
+	if (r.verdict == LB_VERDICT_REDIRECT)
 		return bpf_redirect(r.ifindex, 0);
-	default:
-		return XDP_DROP;
-	}
+	return r.verdict;
 }
+
+_Static_assert((int)LB_VERDICT_DROP == XDP_DROP && (int)LB_VERDICT_PASS == XDP_PASS &&
+		       (int)LB_VERDICT_TX == XDP_TX,
+	       "a verdict is not its action");
 
 char _license[] SEC("license") = "GPL";

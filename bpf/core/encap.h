@@ -17,11 +17,13 @@
 #define LB_OUTER_TTL 64
 #define LB_GUE_PORT  6080
 
-/* Sum of the 16-bit words in 32-bit words, folded: ones' complement (RFC 1071). */
+/*
+ * Sum of fewer than 65536 32-bit words -> ones' complement sum of their halves (RFC 1071). After the
+ * first step it is at most 0x10000fffe, after the second 0x1fffe: the third leaves no carry.
+ */
 static __always_inline __u16 lb_csum_fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return sum;
@@ -104,25 +106,19 @@ static __always_inline void lb_put_udp(void *at, __u32 len, __u32 hash)
 	udp->check = 0;
 }
 
-/*
- * Both MAC addresses of the link header. Each is read with the two bytes behind it as one 8-byte
- * word, as the agent writes it, so a next hop that changes is never seen half.
- */
-static __always_inline void lb_put_macs(void *at, const struct lb_backend *b)
-{
-	__u64 dst = *(const volatile __u64 *)b->dmac;
-	__u64 src = *(const volatile __u64 *)b->smac;
-	struct lb_words3 *to = at;
+struct lb_word8 {
+	__u64 w;
+} LB_UNALIGNED;
 
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	to->w[0] = dst;
-	to->w[1] = (dst >> 32 & 0xffff) | (src & 0xffff) << 16;
-	to->w[2] = src >> 16;
-#else
-	to->w[0] = dst >> 32;
-	to->w[1] = (dst >> 16 & 0xffff) << 16 | src >> 48;
-	to->w[2] = src >> 16;
-#endif
+/*
+ * Both MAC addresses of a link header, each copied with the two bytes behind it as one 8-byte word,
+ * as the agent writes it: a next hop that changes is never seen half. The header's last two bytes,
+ * the ethertype, are overwritten and must be set afterwards.
+ */
+static __always_inline void lb_put_macs(void *eth, const struct lb_backend *b)
+{
+	((struct lb_word8 *)eth)->w = *(const volatile __u64 *)b->dmac;
+	((struct lb_word8 *)(eth + ETH_ALEN))->w = *(const volatile __u64 *)b->smac;
 }
 
 /* Bytes the mode adds in front of the IP header. */
@@ -208,10 +204,11 @@ static __always_inline enum lb_reason lb_put_front(struct lb_env *env, const str
 	__be16 *proto;
 	void *at;
 
-	at = lb_take(&c, 2 * ETH_ALEN);
+	at = lb_take(&c, ETH_HLEN);
 	if (!at)
 		return LB_R_TRUNCATED;
 	lb_put_macs(at, b);
+	c = lb_cursor_at(env, 2 * ETH_ALEN);
 	if (lb_tags_write(&c, tags_end, tags) != LB_R_OK)
 		return LB_R_TRUNCATED;
 	proto = lb_take(&c, sizeof(*proto));
@@ -240,8 +237,6 @@ static __always_inline enum lb_reason lb_encap_as(struct lb_env *env, const stru
 
 	if (!at)
 		return LB_R_TRUNCATED;
-	if (lb_unlikely(pkt->ip_len + outer > b->mtu))
-		return LB_R_TOO_BIG;
 	lb_ttl_decrement(at, pkt->family);
 	if (outer && lb_env_head(env, -(int)outer) < 0)
 		return LB_R_HEADROOM;
@@ -254,21 +249,6 @@ static __always_inline enum lb_reason lb_encap_as(struct lb_env *env, const stru
 	if (outer)
 		lb_put_outer(at + ETH_HLEN, pkt, mode, b, family, hash);
 	return LB_R_OK;
-}
-
-static __always_inline enum lb_reason lb_encap_plain(struct lb_env *env, const struct lb_pkt *pkt,
-						     __u8 mode, const struct lb_backend *b,
-						     __u32 hash)
-{
-	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))
-		return lb_encap_as(env, pkt, LB_MODE_IPIP, 4, b, hash);
-	if (mode == LB_MODE_IPIP)
-		return lb_encap_as(env, pkt, LB_MODE_IPIP, 6, b, hash);
-	if (mode == LB_MODE_L2DSR)
-		return lb_encap_as(env, pkt, LB_MODE_L2DSR, 0, b, hash);
-	if (b->family == 4)
-		return lb_encap_as(env, pkt, LB_MODE_GUE, 4, b, hash);
-	return lb_encap_as(env, pkt, LB_MODE_GUE, 6, b, hash);
 }
 
 /*

@@ -95,9 +95,9 @@
 #endif
 
 enum lb_verdict {
-	LB_VERDICT_PASS = 1,	 /* to the kernel, untouched */
-	LB_VERDICT_DROP = 2,
-	LB_VERDICT_TX = 3,	 /* out of the device it came from */
+	LB_VERDICT_DROP = 1, /* numbers as of enum xdp_action: XDP returns them as they are */
+	LB_VERDICT_PASS = 2, /* to the kernel, untouched */
+	LB_VERDICT_TX = 3,   /* out of the device it came from */
 	LB_VERDICT_REDIRECT = 4, /* out of lb_result.ifindex */
 };
 

@@ -438,6 +438,26 @@ static __always_inline void lb_stage_any(struct lb_env *env, struct lb_result *r
 }
 LB_STAGE(any)
 
+/* lb_forward_plain() from the encapsulation on, with mode and family of the backend as constants. */
+static __always_inline int lb_forward_as(struct lb_env *env, const struct lb_pkt *pkt,
+					 const struct lb_vip *vip, __u32 vip_id, __u8 mode,
+					 __u8 family, const struct lb_backend *b,
+					 const struct lb_choice *choice, struct lb_result *ret)
+{
+	enum lb_reason r;
+
+	if (lb_unlikely(pkt->ip_len + lb_outer_len(mode, family) > b->mtu))
+		return 0;
+	if (lb_unlikely(choice->is_new) && vip->policy != LB_POLICY_HASH)
+		lb_load_add(env, choice->backend);
+	r = lb_encap_as(env, pkt, mode, family, b, choice->hash);
+	if (lb_likely(r == LB_R_OK))
+		*ret = lb_finish_sent(env, pkt, vip_id, b, choice);
+	else
+		*ret = lb_finish(env, r);
+	return 1;
+}
+
 /*
  * A plain segment (lb_parse_plain4(), lb_parse_plain6()). 1: *ret is its fate. 0: it is a case for
  * lb_stage_any(); nothing was changed or counted.
@@ -448,32 +468,34 @@ static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_
 	const struct lb_backend *b;
 	struct lb_choice choice;
 	const struct lb_vip *vip;
-	enum lb_reason r;
 	__u32 vip_id;
+	__u8 mode;
 
 	vip_id = lb_vip_find(env, pkt->daddr, pkt->dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
 	vip = lb_env_vip(env, vip_id);
-	if (!vip || !(vip->flags & LB_VIP_F_ACTIVE)) {
+	if (!vip) {
 		if (lb_unlikely(lb_nat_in_use(env)))
 			return 0;
 		*ret = lb_finish(env, LB_R_NOT_VIP);
 		return 1;
 	}
-	if (!lb_select_plain(env, pkt, vip, &choice))
+	if (lb_unlikely((vip->flags & (LB_VIP_F_ACTIVE | LB_VIP_F_TRACK)) != LB_VIP_F_ACTIVE) ||
+	    !lb_select_plain(env, pkt, vip, &choice))
 		return 0;
+	/* Neither "this host" nor "none" passes: the one has no entry, the other no next hop. */
 	b = lb_env_backend(env, choice.backend);
 	if (lb_unlikely(!b || !(b->flags & LB_BACKEND_F_NEXTHOP)))
 		return 0;
-	r = lb_encap_plain(env, pkt, vip->mode, b, choice.hash);
-	if (lb_unlikely(r == LB_R_TOO_BIG))
-		return 0;
-	if (choice.is_new && vip->policy != LB_POLICY_HASH)
-		lb_load_add(env, choice.backend);
-	if (lb_likely(r == LB_R_OK))
-		*ret = lb_finish_sent(env, pkt, vip_id, b, &choice);
-	else
-		*ret = lb_finish(env, r);
-	return 1;
+	mode = vip->mode;
+	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 4, b, &choice, ret);
+	if (mode == LB_MODE_IPIP)
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 6, b, &choice, ret);
+	if (mode == LB_MODE_L2DSR)
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_L2DSR, 0, b, &choice, ret);
+	if (b->family == 4)
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 4, b, &choice, ret);
+	return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 6, b, &choice, ret);
 }
 
 /* What no fast way was found for. */

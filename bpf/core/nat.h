@@ -369,6 +369,27 @@ static __always_inline enum lb_reason lb_nat_select(struct lb_env *env, const st
 	return LB_R_OK;
 }
 
+/*
+ * Both MAC addresses as they stand in a link header. Each is read with the two bytes behind it as one 8-byte
+ * word, as the agent writes it, so a next hop that changes is never seen half.
+ */
+static __always_inline void lb_macs_of(const struct lb_backend *b,
+				       struct lb_words3 *to)
+{
+	__u64 dst = *(const volatile __u64 *)b->dmac;
+	__u64 src = *(const volatile __u64 *)b->smac;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	to->w[0] = dst;
+	to->w[1] = (dst >> 32 & 0xffff) | (src & 0xffff) << 16;
+	to->w[2] = src >> 16;
+#else
+	to->w[0] = dst >> 32;
+	to->w[1] = (dst >> 16 & 0xffff) << 16 | src >> 48;
+	to->w[2] = src >> 16;
+#endif
+}
+
 /* Client -> VIP becomes this host -> node. */
 static __always_inline enum lb_reason lb_nat_to_node(struct lb_env *env, const struct lb_pkt *pkt,
 						     const struct lb_backend *b, __be16 nat_port)
@@ -378,7 +399,7 @@ static __always_inline enum lb_reason lb_nat_to_node(struct lb_env *env, const s
 
 	if (b->family != pkt->family)
 		return LB_R_NO_NEXTHOP;
-	lb_put_macs(&way.macs, b);
+	lb_macs_of(b, &way.macs);
 	lb_copy16(to.saddr, b->src);
 	lb_copy16(to.daddr, b->addr);
 	to.sport = nat_port;

@@ -39,8 +39,13 @@ struct lb_pkt {
 		__be32 daddr[4];
 		__u64 daddr64[2];
 	};
-	__be16 sport;
-	__be16 dport;
+	union {
+		struct {
+			__be16 sport;
+			__be16 dport;
+		};
+		__u32 ports; /* both, as they stand in memory */
+	};
 	__u16 l3_off; /* of the IP header from the start of the frame: 14, 18 or 22 */
 	__u16 l4_off;
 	__u16 ip_len; /* IP packet, header included; within the frame */
@@ -276,8 +281,7 @@ static __always_inline int lb_parse_plain4(struct lb_env *env, struct lb_pkt *pk
 		return 0;
 	lb_map_ip4(pkt->saddr, ip->saddr);
 	lb_map_ip4(pkt->daddr, ip->daddr);
-	pkt->sport = tcp->source;
-	pkt->dport = tcp->dest;
+	pkt->ports = *(const __be32 *)tcp;
 	pkt->l3_off = ETH_HLEN;
 	pkt->l4_off = ETH_HLEN + sizeof(*ip);
 	pkt->family = 4;
@@ -314,8 +318,7 @@ static __always_inline int lb_parse_plain6(struct lb_env *env, struct lb_pkt *pk
 	pkt->saddr64[1] = addr[0].w[1];
 	pkt->daddr64[0] = addr[1].w[0];
 	pkt->daddr64[1] = addr[1].w[1];
-	pkt->sport = tcp->source;
-	pkt->dport = tcp->dest;
+	pkt->ports = *(const __be32 *)tcp;
 	pkt->l3_off = ETH_HLEN;
 	pkt->l4_off = ETH_HLEN + sizeof(*ip);
 	pkt->ip_len = len;

@@ -48,7 +48,7 @@ static __always_inline __u32 lb_pkt_hash(struct lb_env *env, const struct lb_pkt
 					 __u8 affinity)
 {
 	const struct lb_control *ctl = lb_env_control(env);
-	__u32 ports = (__u32)pkt->dport << 16 | pkt->sport;
+	__u32 ports = pkt->ports;
 
 	if (!ctl)
 		return 0;
@@ -370,12 +370,11 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 {
 	struct lb_slot s;
 
-	if (lb_find_slot(env, pkt, vip, ret) < 0)
+	if (lb_unlikely(lb_find_slot(env, pkt, vip, ret) < 0))
 		return 0;
 	s = lb_slot_read(ret->slot);
 	ret->backend = s.cur;
-	if (lb_unlikely(s.prev || s.exc || !s.cur || s.cur == LB_BACKEND_LOCAL ||
-			(vip->flags & LB_VIP_F_TRACK)))
+	if (lb_unlikely(s.prev || s.exc))
 		return 0;
 	if (lb_likely(!(pkt->tcp_flags & LB_TCP_SYN)))
 		return 1;

@@ -35,8 +35,8 @@
 
 /* Numbers of enum lb_verdict, enum lb_flow_table (bpf/core/env.h), which tests must not include. */
 enum want {
-	PASS = 1,
-	DROP = 2,
+	DROP = 1,
+	PASS = 2,
 	TX = 3,
 	REDIRECT = 4,
 };
