@@ -459,43 +459,70 @@ static __always_inline int lb_forward_as(struct lb_env *env, const struct lb_pkt
 }
 
 /*
+ * The first half of lb_forward_plain(), which changes and counts nothing. 1: where it goes.
+ * 0: another case. -1: not for a VIP. A host may choose for several frames before it sends the
+ * first, if it chooses again for those behind a frame that was another case.
+ */
+static __always_inline int lb_plain_choose(struct lb_env *env, const struct lb_pkt *pkt,
+					   const struct lb_vip **ret_vip, __u32 *ret_vip_id,
+					   struct lb_choice *ret_choice)
+{
+	const struct lb_vip *vip;
+
+	*ret_vip_id = lb_vip_find(env, pkt->daddr, pkt->dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
+	vip = lb_env_vip(env, *ret_vip_id);
+	*ret_vip = vip;
+	if (!vip)
+		return -1;
+	if (lb_unlikely((vip->flags & (LB_VIP_F_ACTIVE | LB_VIP_F_TRACK)) != LB_VIP_F_ACTIVE) ||
+	    !lb_select_plain(env, pkt, vip, ret_choice))
+		return 0;
+	return 1;
+}
+
+/* The second half. Of pkt it reads family, ip_len and tos. Returns as lb_forward_plain(). */
+static __always_inline int lb_plain_send(struct lb_env *env, const struct lb_pkt *pkt,
+					 const struct lb_vip *vip, __u32 vip_id,
+					 const struct lb_choice *choice, struct lb_result *ret)
+{
+	const struct lb_backend *b;
+	__u8 mode;
+
+	/* Neither "this host" nor "none" passes: the one has no entry, the other no next hop. */
+	b = lb_env_backend(env, choice->backend);
+	if (lb_unlikely(!b || !(b->flags & LB_BACKEND_F_NEXTHOP)))
+		return 0;
+	mode = vip->mode;
+	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 4, b, choice, ret);
+	if (mode == LB_MODE_IPIP)
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 6, b, choice, ret);
+	if (mode == LB_MODE_L2DSR)
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_L2DSR, 0, b, choice, ret);
+	if (b->family == 4)
+		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 4, b, choice, ret);
+	return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 6, b, choice, ret);
+}
+
+/*
  * A plain segment (lb_parse_plain4(), lb_parse_plain6()). 1: *ret is its fate. 0: it is a case for
  * lb_stage_any(); nothing was changed or counted.
  */
 static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_pkt *pkt,
 					    struct lb_result *ret)
 {
-	const struct lb_backend *b;
-	struct lb_choice choice;
 	const struct lb_vip *vip;
+	struct lb_choice choice;
 	__u32 vip_id;
-	__u8 mode;
+	int r;
 
-	vip_id = lb_vip_find(env, pkt->daddr, pkt->dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
-	vip = lb_env_vip(env, vip_id);
-	if (!vip) {
-		if (lb_unlikely(lb_nat_in_use(env)))
-			return 0;
-		*ret = lb_finish(env, LB_R_NOT_VIP);
-		return 1;
-	}
-	if (lb_unlikely((vip->flags & (LB_VIP_F_ACTIVE | LB_VIP_F_TRACK)) != LB_VIP_F_ACTIVE) ||
-	    !lb_select_plain(env, pkt, vip, &choice))
+	r = lb_plain_choose(env, pkt, &vip, &vip_id, &choice);
+	if (r > 0)
+		return lb_plain_send(env, pkt, vip, vip_id, &choice, ret);
+	if (r == 0 || lb_unlikely(lb_nat_in_use(env)))
 		return 0;
-	/* Neither "this host" nor "none" passes: the one has no entry, the other no next hop. */
-	b = lb_env_backend(env, choice.backend);
-	if (lb_unlikely(!b || !(b->flags & LB_BACKEND_F_NEXTHOP)))
-		return 0;
-	mode = vip->mode;
-	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 4, b, &choice, ret);
-	if (mode == LB_MODE_IPIP)
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 6, b, &choice, ret);
-	if (mode == LB_MODE_L2DSR)
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_L2DSR, 0, b, &choice, ret);
-	if (b->family == 4)
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 4, b, &choice, ret);
-	return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 6, b, &choice, ret);
+	*ret = lb_finish(env, LB_R_NOT_VIP);
+	return 1;
 }
 
 /* What no fast way was found for. */

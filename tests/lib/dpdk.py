@@ -24,7 +24,7 @@ def dataplane() -> str:
     return value
 
 
-def driver() -> str:
+def default_driver() -> str:
     """The DPDK driver for the testbed's devices: DPDK_DRIVER, or net_af_packet."""
     value = os.environ.get("DPDK_DRIVER", DRIVERS[0])
     if value not in DRIVERS:
@@ -35,9 +35,10 @@ def driver() -> str:
 class Dpdk:
     """sluice-dpdk, and what the host needs around it."""
 
-    def __init__(self, host: Host, cores: str = "0", queues: int = 1, idle_us: int = 20):
+    def __init__(self, host: Host, cores: str = "0", queues: int = 1, idle_us: int = 20,
+                 driver: str | None = None):
         self.host = host
-        self.driver = driver()
+        self.driver = driver or default_driver()
         self.cores = cores
         self.queues = queues
         self.idle_us = idle_us

@@ -15,7 +15,7 @@ from screen import Screen
 from tests.lib import BUILD
 from tests.lib.agent import Agent
 from tests.lib.config import one_pool
-from tests.lib.dpdk import Dpdk, dataplane, driver
+from tests.lib.dpdk import Dpdk, dataplane, default_driver
 from tests.lib.loadgen import Loadgen, run, shares, url
 from tests.lib.mock import Mock
 from tests.lib.wait import wait_until
@@ -312,7 +312,7 @@ def main(argv: list[str]) -> int:
         return 2
     screen = Screen()
     try:
-        host = f"DPDK, {driver()}" if dataplane() == "dpdk" else "XDP, native"
+        host = f"DPDK, {default_driver()}" if dataplane() == "dpdk" else "XDP, native"
         print(f"Sluice: client -> ingress ({host}) -> 4 GPU nodes (mock servers), by veth")
         with Testbed(Topology(nodes=4)) as testbed:
             demo = Demo(testbed, screen)

@@ -33,12 +33,8 @@ static __always_inline int plain_choose(struct lb_env *env, struct plain *ret_pl
 	struct lb_pkt pkt;
 	__u32 vip_id;
 
-	if (!lb_parse_plain4(env, &pkt))
-		return 0;
-	vip_id = lb_vip_find(env, pkt.daddr, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
-	vip = lb_env_vip(env, vip_id);
-	if (lb_unlikely(!vip || !(vip->flags & LB_VIP_F_ACTIVE)) ||
-	    !lb_select_plain(env, &pkt, vip, &choice))
+	if (!lb_parse_plain4(env, &pkt) ||
+	    lb_plain_choose(env, &pkt, &vip, &vip_id, &choice) != 1)
 		return 0;
 	*ret_plain = (struct plain){.hash = choice.hash, .backend = choice.backend, .vip = vip_id,
 				    .ip_len = pkt.ip_len, .tos = pkt.tos,
@@ -54,20 +50,9 @@ static __always_inline int plain_send(struct lb_env *env, const struct plain *c,
 					 .is_new = c->is_new};
 	const struct lb_pkt pkt = {.family = 4, .ip_len = c->ip_len, .tos = c->tos,
 				   .l3_off = ETH_HLEN};
-	const struct lb_backend *b = lb_env_backend(env, c->backend);
 	const struct lb_vip *vip = lb_env_vip(env, c->vip);
-	enum lb_reason r;
 
-	if (lb_unlikely(!vip || !b || !(b->flags & LB_BACKEND_F_NEXTHOP)))
-		return 0;
-	r = lb_encap_plain(env, &pkt, vip->mode, b, choice.hash);
-	if (lb_unlikely(r == LB_R_TOO_BIG))
-		return 0;
-	if (choice.is_new && vip->policy != LB_POLICY_HASH)
-		lb_load_add(env, choice.backend);
-	*ret = lb_likely(r == LB_R_OK) ? lb_finish_sent(env, &pkt, c->vip, b, &choice)
-				       : lb_finish(env, r);
-	return 1;
+	return vip && lb_plain_send(env, &pkt, vip, c->vip, &choice, ret);
 }
 
 #endif
