@@ -30,7 +30,7 @@ WARN    := -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 INCS    := -I. -I$(B)
 CFLAGS  ?= -O2 -g
 ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) $(INCS) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -MMD -MP
-LIBS     = $(shell pkg-config --libs $(PKGS)) -lm -lpthread
+LIBS     = $(shell pkg-config --libs $(PKGS)) -lresolv -lm -lpthread
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 BPFC    := -std=gnu11 -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wno-address-of-packed-member \
 	   $(if $(filter 1,$(WERROR)),-Werror) -I. -idirafter /usr/include/$(ARCH) -MMD -MP
