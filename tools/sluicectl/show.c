@@ -179,6 +179,33 @@ static void show_pools(const json_t *json)
 	table_print(&t);
 }
 
+static void show_discovery(const json_t *json)
+{
+	const json_t *pool;
+	size_t i;
+
+	json_array_foreach(json_object_get(json, "pools"), i, pool) {
+		const json_t *d = json_object_get(pool, "discovery");
+		char age[32] = "", next[32];
+
+		if (!d)
+			continue;
+		printf("Pool %s: nodes by %s%s%s %s: ", str(pool, "name"), str(d, "type"),
+		       *str(d, "record") ? " " : "", str(d, "record"), str(d, "source"));
+		if (num(d, "age_ms") < 0)
+			printf("no answer yet");
+		else
+			printf("%lld named %s ago", (long long)num(d, "named"),
+			       show_ms(age, sizeof(age), num(d, "age_ms")));
+		if (num(d, "leaving"))
+			printf(", %lld leaving", (long long)num(d, "leaving"));
+		if (num(d, "next_ms") >= 0)
+			printf("; asked again in %s",
+			       show_ms(next, sizeof(next), num(d, "next_ms")));
+		printf("%s%s\n", *str(d, "error") ? "; FAILED: " : "", str(d, "error"));
+	}
+}
+
 /* Counters that are not zero, but for the ordinary ones. */
 static void show_packets(const json_t *packets)
 {
@@ -253,6 +280,7 @@ void show_status(const json_t *json)
 	show_vips(json);
 	printf("\n");
 	show_pools(json);
+	show_discovery(json);
 	printf("\nFlow entries: %lld of %lld, half-open %lld of %lld; slots with exceptions: %lld\n",
 	       (long long)num(flows, "flows"), (long long)num(flows, "flows_max"),
 	       (long long)num(flows, "half_open"), (long long)num(flows, "half_open_max"),

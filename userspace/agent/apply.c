@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "userspace/agent/discovery.h"
 #include "userspace/agent/nat.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
@@ -124,11 +125,18 @@ static bool load_changes(const struct agent *agent, const struct node *node)
 	return false;
 }
 
-static const struct config_node *find_cfg(const struct config_pool *pool, const struct node *node)
+/* What a pool is to have: nodes of the file, and those that discovery names. */
+struct wanted {
+	const struct config_node *nodes[2];
+	uint32_t n[2];
+};
+
+static const struct config_node *find_cfg(const struct wanted *wanted, const struct node *node)
 {
-	for (uint32_t i = 0; i < pool->n_nodes; i++)
-		if (same_node(node, &pool->nodes[i]))
-			return &pool->nodes[i];
+	for (int part = 0; part < 2; part++)
+		for (uint32_t i = 0; i < wanted->n[part]; i++)
+			if (same_node(node, &wanted->nodes[part][i]))
+				return &wanted->nodes[part][i];
 	return NULL;
 }
 
@@ -149,16 +157,16 @@ static void forget_nodes(struct agent *agent, struct node **gone, uint32_t n, in
 	}
 }
 
-/* Take nodes that the configuration lacks out of the pool; *ret_gone is the caller's. */
-static int take_out_nodes(struct agent *agent, struct pool *pool, const struct config_pool *cfg,
-			  struct node **gone, uint32_t *ret_n)
+/* Take nodes that are not wanted out of the pool. Returns their number; they are the caller's. */
+static uint32_t take_out_nodes(struct agent *agent, struct pool *pool,
+			       const struct wanted *wanted, struct node **gone)
 {
 	uint32_t n = 0;
 
 	for (uint32_t i = pool->n_nodes; i-- > 0;) {
 		struct node *node = pool->nodes[i];
 
-		if (cfg && find_cfg(cfg, node))
+		if (find_cfg(wanted, node))
 			continue;
 		log_info("node %s/%s: removed", pool->name, node->name);
 		nexthop_remove(agent->nexthop, node->id);
@@ -166,31 +174,59 @@ static int take_out_nodes(struct agent *agent, struct pool *pool, const struct c
 		pool_remove(pool, node);
 		gone[n++] = node;
 	}
-	*ret_n = n;
+	return n;
+}
+
+static int apply_node(struct agent *agent, struct pool *pool, const struct config_node *cfg,
+		      bool at_start, int64_t now_ms, struct attach_error *err)
+{
+	struct node *node = find_node(pool, cfg);
+
+	if (!node)
+		return add_node(agent, pool, cfg, at_start, now_ms, err);
+	return node_reconfigure(node, cfg, load_changes(agent, node));
+}
+
+/* A node of discovery that cannot be had is no reason to refuse the others. */
+static int apply_wanted(struct agent *agent, struct pool *pool, const struct wanted *wanted,
+			bool at_start, int64_t now_ms, struct attach_error *err)
+{
+	int r;
+
+	for (uint32_t i = 0; i < wanted->n[0]; i++) {
+		r = apply_node(agent, pool, &wanted->nodes[0][i], at_start, now_ms, err);
+		if (r < 0)
+			return r;
+	}
+	for (uint32_t i = 0; i < wanted->n[1]; i++) {
+		struct attach_error own = {};
+
+		r = apply_node(agent, pool, &wanted->nodes[1][i], at_start, now_ms, &own);
+		if (r < 0)
+			log_error("pool %s: discovery: %s", pool->name,
+				  own.text[0] ? own.text : strerror(-r));
+	}
 	return 0;
 }
 
-static int apply_nodes(struct agent *agent, struct pool *pool, const struct config_pool *cfg,
-		       bool at_start, int64_t now_ms, struct attach_error *err)
+int agent_apply_nodes(struct agent *agent, struct pool *pool, bool at_start, int64_t now_ms,
+		      struct attach_error *err)
 {
-	struct node **gone = calloc(pool->n_nodes + 1, sizeof(struct node *));
-	uint32_t n_gone = 0;
-	int r = 0;
+	_cleanup_free_ struct node **gone = calloc(pool->n_nodes + 1, sizeof(struct node *));
+	struct wanted wanted = {{pool->cfg->nodes}, {pool->cfg->n_nodes}};
+	uint32_t n_gone;
+	int r = -ENOMEM;
 
-	if (!gone)
-		return fail(err, -ENOMEM, "pool", pool->name);
-	take_out_nodes(agent, pool, cfg, gone, &n_gone);
-	for (uint32_t i = 0; i < cfg->n_nodes && r == 0; i++) {
-		struct node *node = find_node(pool, &cfg->nodes[i]);
-
-		if (node)
-			r = node_reconfigure(node, &cfg->nodes[i], load_changes(agent, node));
-		else
-			r = add_node(agent, pool, &cfg->nodes[i], at_start, now_ms, err);
-	}
+	if (gone)
+		r = discovery_nodes(pool->discovery, &wanted.nodes[1], &wanted.n[1]);
+	if (r < 0)
+		return fail(err, r, "pool", pool->name);
+	n_gone = take_out_nodes(agent, pool, &wanted, gone);
+	r = apply_wanted(agent, pool, &wanted, at_start, now_ms, err);
+	if (r == 0)
+		discovery_settle(pool->discovery);
 	pool_judge(pool, now_ms);
 	forget_nodes(agent, gone, n_gone, now_ms);
-	free(gone);
 	return r;
 }
 
@@ -204,8 +240,8 @@ static struct pool *find_pool(const struct agent *agent, const char *name)
 	return NULL;
 }
 
-static int add_pool(struct agent *agent, const struct config_pool *cfg, struct pool **ret_pool,
-		    struct attach_error *err)
+static int add_pool(struct agent *agent, const struct config_pool *cfg, bool at_start,
+		    struct pool **ret_pool, struct attach_error *err)
 {
 	struct pool **pools = realloc(agent->pools, (agent->n_pools + 1) * sizeof(*pools));
 	uint32_t id;
@@ -216,7 +252,7 @@ static int add_pool(struct agent *agent, const struct config_pool *cfg, struct p
 	agent->pools = pools;
 	r = publish_pool_get(agent->publish, cfg->name, cfg->table_slots, &id);
 	if (r == 0)
-		r = pool_new(agent, cfg, id, &pools[agent->n_pools]);
+		r = pool_new(agent, cfg, id, at_start, &pools[agent->n_pools]);
 	if (r == -EBUSY)
 		snprintf(err->text, sizeof(err->text),
 			 "pool %s: its number of slots cannot change while it is in use: give the "
@@ -238,10 +274,11 @@ static int apply_pool(struct agent *agent, const struct config_pool *cfg, bool a
 	if (pool)
 		r = pool_reconfigure(pool, cfg);
 	else
-		r = add_pool(agent, cfg, &pool, err);
+		r = add_pool(agent, cfg, at_start, &pool, err);
 	if (r < 0)
 		return r;
-	return apply_nodes(agent, pool, cfg, at_start, now_ms, err);
+	discovery_configure(pool->discovery, now_ms);
+	return agent_apply_nodes(agent, pool, at_start, now_ms, err);
 }
 
 /* A pool that is gone: VIPs that used it are gone already. */

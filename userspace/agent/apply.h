@@ -8,6 +8,13 @@
 
 #include "userspace/agent/agent.h"
 
+/*
+ * Bring the pool's nodes to what its configuration and its discovery name together: new ones are
+ * made, others go. Returns 0; -errno with one line in err.
+ */
+int agent_apply_nodes(struct agent *agent, struct pool *pool, bool at_start, int64_t now_ms,
+		      struct attach_error *err);
+
 /* Hand the node's next hop, as last resolved, to the packet path. */
 void agent_publish_nexthop(struct agent *agent, const struct node *node);
 

@@ -375,6 +375,16 @@ void config_node_default_name(const struct address *addr, char ret_name[CONFIG_N
 /* A node of the pool as discovery starts it: the pool's settings; no name, no address. */
 void config_node_init(const struct config_pool *pool, struct config_node *ret_node);
 
+/* Most nodes that the pool can have, by its policy and its table. */
+uint32_t config_pool_nodes_max(const struct config_pool *pool);
+
+/*
+ * Why a node at that endpoint cannot be in the pool, which is one of cfg's: "is a multicast
+ * address". NULL: it can. For nodes that are not in the file, whose own are checked.
+ */
+const char *config_endpoint_unfit(const struct config *cfg, const struct config_pool *pool,
+				  const struct endpoint *endpoint);
+
 /* Whether name is 1..CONFIG_NAME_MAX bytes of [A-Za-z0-9._-] and does not start with '-' or '.'. */
 bool config_name_valid(const char *name);
 

@@ -286,13 +286,13 @@ static void check_twins(const struct whole *w, uint32_t pool_i)
 }
 
 /* The first VIP that a node's address does not go with, and why. */
-static const char *vip_clash(const struct whole *w, uint32_t pool_i, const struct address *a,
+static const char *vip_clash(const struct config *cfg, uint32_t pool_i, const struct address *a,
 			     const struct config_vip **ret_vip)
 {
-	const struct config_pool *pool = &w->cfg->pools[pool_i];
+	const struct config_pool *pool = &cfg->pools[pool_i];
 
-	for (uint32_t v = 0; v < w->cfg->n_vips; v++) {
-		const struct config_vip *vip = &w->cfg->vips[v];
+	for (uint32_t v = 0; v < cfg->n_vips; v++) {
+		const struct config_vip *vip = &cfg->vips[v];
 
 		*ret_vip = vip;
 		if (!address_is_set(&vip->endpoint.addr))
@@ -321,9 +321,24 @@ static void check_node(const struct whole *w, uint32_t pool_i, uint32_t i)
 		fail_node(w, pool_i, i, "address", "%s", why);
 		return;
 	}
-	why = vip_clash(w, pool_i, a, &vip);
+	why = vip_clash(w->cfg, pool_i, a, &vip);
 	if (why)
 		fail_node(w, pool_i, i, "address", "%s (VIP of line %u)", why, vip->line);
+}
+
+const char *config_endpoint_unfit(const struct config *cfg, const struct config_pool *pool,
+				  const struct endpoint *endpoint)
+{
+	uint32_t pool_i = (uint32_t)(pool - cfg->pools);
+	const char *why = address_unfit(&endpoint->addr);
+	const struct config_vip *vip;
+
+	if (!why)
+		why = vip_clash(cfg, pool_i, &endpoint->addr, &vip);
+	if (!why && pool->mode != CONFIG_MODE_NAT && first_vip(cfg, pool_i) &&
+	    !pool_serves_port(cfg, pool_i, endpoint->port))
+		why = "has a port that no VIP of the pool has, and only mode nat changes ports";
+	return why;
 }
 
 /* Pools */
@@ -357,6 +372,13 @@ static uint32_t members_max(enum config_policy policy)
 	default:
 		return CONFIG_NODES_MAX;
 	}
+}
+
+uint32_t config_pool_nodes_max(const struct config_pool *pool)
+{
+	uint32_t most = members_max(pool->policy);
+
+	return most < pool->table_slots ? most : pool->table_slots;
 }
 
 static void check_pool_itself(const struct whole *w, uint32_t i)

@@ -103,7 +103,9 @@ static void start_health(struct node *node, bool adopted, bool at_start, int64_t
 		start.operator = info->operator_state;
 		node->adopted_weight = info->effective_weight;
 		node->effective = info->effective_weight;
-		node->drain_deadline_ms = info->drain_deadline_ms;
+		/* Without an order it is that of a removal, which is over now. */
+		if (start.operator == LB_STATE_DRAINING)
+			node->drain_deadline_ms = info->drain_deadline_ms;
 		node->was_ready = state_was_ready(info->state);
 		if (info->weight_set) {
 			node->weight_set = true;

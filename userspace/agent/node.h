@@ -70,6 +70,7 @@ struct node {
 	bool held_by_degradation;
 	bool weight_limited;
 	uint64_t drain_deadline_ms; /* CLOCK_BOOTTIME; 0: none */
+	bool gone; /* from its pool's discovery: serves until others are ready */
 	int64_t idle_since_ms; /* draining: nothing running, waiting or open since; -1: not so */
 	struct nexthop_result hop;
 };

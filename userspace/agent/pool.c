@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "userspace/agent/agent.h"
+#include "userspace/agent/discovery.h"
 #include "userspace/agent/maglev.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
@@ -43,7 +44,7 @@ static void configure(struct pool *pool, const struct config_pool *cfg)
 	pool->rebuild = true;
 }
 
-int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id,
+int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id, bool at_start,
 	     struct pool **ret_pool)
 {
 	struct pool *pool = calloc(1, sizeof(*pool));
@@ -59,7 +60,8 @@ int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id,
 	configure(pool, cfg);
 	pool->cur = calloc(pool->n_slots, sizeof(*pool->cur));
 	pool->alt = calloc(pool->n_slots, sizeof(*pool->alt));
-	if (!pool->cur || !pool->alt) {
+	if (!pool->cur || !pool->alt ||
+	    discovery_new(agent, pool, at_start, &pool->discovery) < 0) {
 		pool_free(&pool);
 		return -ENOMEM;
 	}
@@ -75,6 +77,7 @@ void pool_free(struct pool **pool)
 		return;
 	for (uint32_t i = 0; i < p->n_nodes; i++)
 		node_free(&p->nodes[i]);
+	discovery_free(&p->discovery);
 	free(p->nodes);
 	free(p->cur);
 	free(p->alt);
@@ -153,6 +156,8 @@ static bool is_undecided(const struct pool *pool, int64_t now_ms)
 {
 	if (pool->settled || (pool->ticked && now_ms - pool->created_ms >= SETTLE_MS))
 		return false;
+	if (discovery_awaited(pool->discovery))
+		return true;
 	for (uint32_t i = 0; i < pool->n_nodes; i++)
 		if (pool->nodes[i]->adopted_weight)
 			return false;
@@ -407,6 +412,7 @@ const struct health_pool *pool_figures(struct pool *pool, int64_t now_ms)
 
 void pool_tick(struct pool *pool, int64_t now_ms)
 {
+	discovery_tick(pool->discovery, now_ms);
 	/* At the first start the program is loaded for a second before the loop runs. */
 	if (!pool->ticked) {
 		pool->ticked = true;

@@ -11,12 +11,14 @@
 #include "userspace/agent/weight.h"
 
 struct agent;
+struct discovery;
 
 struct pool {
 	struct agent *agent;
 	const struct config_pool *cfg; /* of the configuration in force */
 	char name[LB_NAME_MAX];
 	uint32_t id;
+	struct discovery *discovery;
 	struct node **nodes;
 	uint32_t n_nodes;
 	struct weight_settings weight_settings;
@@ -46,7 +48,7 @@ struct pool {
 };
 
 /* Returns 0 or -ENOMEM. The caller owns *ret_pool; nodes belong to the pool. */
-int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id,
+int pool_new(struct agent *agent, const struct config_pool *cfg, uint32_t id, bool at_start,
 	     struct pool **ret_pool);
 void pool_free(struct pool **pool);
 

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "userspace/agent/discovery.h"
 #include "userspace/agent/version.h"
 
 static json_t *text_of_endpoint(const struct endpoint *ep)
@@ -90,14 +91,15 @@ json_t *report_node(const struct node *node, int64_t now_ms)
 
 	tables_backend_count(&node->agent->tables, node->id, &n);
 	return json_pack(
-		"{ss ss si so ss ss sI si sb sf si sb ss si so so so so}", "name", node->name,
+		"{ss ss si so ss ss sI si sb sf si sb sb sb ss si so so so so}", "name", node->name,
 		"pool", node->pool->name, "id", (int)node->id, "address",
 		text_of_endpoint(&node->endpoint), "state", health_state_name(node->health.state),
 		"cause", node->health.cause, "since_ms",
 		(json_int_t)(now_ms - node->health.since_ms), "weight", (int)node->weight,
 		"weight_set", node->weight_set, "effective_weight",
 		(double)node->effective / 1000, "tier", (int)node->cfg->tier, "weight_limited",
-		node->weight_limited, "next_hop", nexthop_state_name(node->hop.state),
+		node->weight_limited, "discovered", node->cfg->line == 0, "gone", node->gone,
+		"next_hop", nexthop_state_name(node->hop.state),
 		"live_flows", (int)node_live_flows(node), "load",
 		report_load(node, now_ms), "check", report_checks(node, now_ms), "drain",
 		report_drain(node, now_ms), "counters", counts_of(&n));
@@ -242,8 +244,14 @@ json_t *report_status(const struct agent *agent, int64_t now_ms)
 	json_t *vips = report_vips(agent);
 	json_t *st;
 
-	for (uint32_t i = 0; i < agent->n_pools; i++)
-		json_array_append_new(pools, report_pool(agent, agent->pools[i]));
+	for (uint32_t i = 0; i < agent->n_pools; i++) {
+		json_t *pool = report_pool(agent, agent->pools[i]);
+		json_t *from = discovery_report(agent->pools[i]->discovery, now_ms);
+
+		if (from)
+			json_object_set_new(pool, "discovery", from);
+		json_array_append_new(pools, pool);
+	}
 	st = json_pack("{ss si sI ss ss sI sI ss so so so so}", "version", SLUICE_VERSION, "pid",
 		       (int)getpid(), "uptime_ms", (json_int_t)(now_ms - agent->started_ms),
 		       "config", agent->cfg->path, "program", attach_program_tag(agent->attach),
