@@ -113,18 +113,18 @@ enum lb_next {
 	LB_NEXT_NAT_REPLY = 7,
 };
 
+/* Small: it lies on the stack below the deepest stage. */
 struct lb_result {
-	__u32 verdict; /* enum lb_verdict */
-	__u32 reason;  /* enum lb_reason */
-	__u32 ifindex; /* LB_VERDICT_REDIRECT */
-	/* What one stage leaves for the next. */
-	__u32 next; /* enum lb_next */
-	__u32 mtu;  /* TOO_BIG */
-	__u32 hash; /* SEND */
-	__u32 vip;  /* SEND, NAT_SEND */
-	__u16 backend;
-	__be16 nat_port;
-	__u32 is_new;
+	__u8 verdict;	 /* enum lb_verdict */
+	__u8 reason;	 /* enum lb_reason */
+	__u8 next;	 /* enum lb_next; what that one needs to know: */
+	__u8 is_new;	 /* SEND, NAT_SEND */
+	__u32 ifindex;	 /* of LB_VERDICT_REDIRECT */
+	__u32 hash;	 /* SEND */
+	__u16 mtu;	 /* TOO_BIG */
+	__u16 vip;	 /* SEND, NAT_SEND */
+	__u16 backend;	 /* SEND, NAT_SEND */
+	__be16 nat_port; /* NAT_SEND */
 };
 
 enum lb_flow_table {

@@ -362,11 +362,39 @@ static __always_inline int lb_find_slot(struct lb_env *env, const struct lb_pkt 
 }
 
 /*
+ * A slot with exceptions, for a segment in the middle of a stream: the live node of its entry, or
+ * cur if it has none. 1: ret->backend is a node. 0: ask lb_select_segment(); nothing was changed.
+ */
+static __always_inline int lb_select_entry_plain(struct lb_env *env, const struct lb_pkt *pkt,
+						 __u32 vip_id, struct lb_slot s,
+						 struct lb_choice *ret)
+{
+	struct lb_flow_key key;
+	struct lb_flow *flow;
+	__u32 now;
+
+	if (pkt->tcp_flags & (LB_TCP_SYN | LB_TCP_FIN | LB_TCP_RST))
+		return 0;
+	lb_flow_key_of(pkt, vip_id, &key);
+	flow = lb_env_flow(env, LB_FLOWS, &key);
+	if (!flow)
+		return !s.prev && !lb_env_flow(env, LB_HALF_OPEN, &key);
+	if (!lb_flow_is_valid(env, flow))
+		return 0;
+	ret->backend = flow->backend;
+	now = lb_env_ticks(env);
+	if (now - flow->seen > LB_SEEN_REFRESH)
+		flow->seen = now;
+	return 1;
+}
+
+/*
  * The hot path: a slot that answers by itself, for a packet of a live flow, or of a new one that
  * needs no entry. 1: ret->backend is a node. 0: ask lb_select(); nothing was changed or counted.
  */
 static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_pkt *pkt,
-					   const struct lb_vip *vip, struct lb_choice *ret)
+					   const struct lb_vip *vip, __u32 vip_id,
+					   struct lb_choice *ret)
 {
 	struct lb_slot s;
 
@@ -374,8 +402,9 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 		return 0;
 	s = lb_slot_read(ret->slot);
 	ret->backend = s.cur;
-	if (lb_unlikely(s.prev || s.exc))
-		return 0;
+	if (lb_unlikely(s.prev || s.exc || (vip->flags & LB_VIP_F_TRACK)))
+		return vip->mode != LB_MODE_NAT &&
+		       lb_select_entry_plain(env, pkt, vip_id, s, ret);
 	if (lb_likely(!(pkt->tcp_flags & LB_TCP_SYN)))
 		return 1;
 	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_ACK))
