@@ -459,7 +459,7 @@ static __always_inline int lb_forward_as(struct lb_env *env, const struct lb_pkt
 }
 
 /*
- * The first half of lb_forward_plain(), which changes and counts nothing. 1: where it goes.
+ * The first half of lb_forward_plain(), which changes nothing but an entry's time. 1: where it goes.
  * 0: another case. -1: not for a VIP. A host may choose for several frames before it sends the
  * first, if it chooses again for those behind a frame that was another case.
  */
@@ -474,8 +474,8 @@ static __always_inline int lb_plain_choose(struct lb_env *env, const struct lb_p
 	*ret_vip = vip;
 	if (!vip)
 		return -1;
-	if (lb_unlikely((vip->flags & (LB_VIP_F_ACTIVE | LB_VIP_F_TRACK)) != LB_VIP_F_ACTIVE) ||
-	    !lb_select_plain(env, pkt, vip, ret_choice))
+	if (lb_unlikely(!(vip->flags & LB_VIP_F_ACTIVE)) ||
+	    !lb_select_plain(env, pkt, vip, *ret_vip_id, ret_choice))
 		return 0;
 	return 1;
 }

@@ -363,7 +363,8 @@ static __always_inline int lb_find_slot(struct lb_env *env, const struct lb_pkt 
 
 /*
  * A slot with exceptions, for a segment in the middle of a stream: the live node of its entry, or
- * cur if it has none. 1: ret->backend is a node. 0: ask lb_select_segment(); nothing was changed.
+ * cur if it has none. 1: ret->backend is a node. 0: ask lb_select_segment(); but for the entry's
+ * time nothing was changed.
  */
 static __always_inline int lb_select_entry_plain(struct lb_env *env, const struct lb_pkt *pkt,
 						 __u32 vip_id, struct lb_slot s,
