@@ -2,13 +2,20 @@
 #include "userspace/lib/log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#define LINE_MAX_BYTES 2048 /* under PIPE_BUF: a pipe with room takes it whole, without waiting */
+
 static enum log_level max_level = LOG_LEVEL_INFO;
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long n_lost; /* lines, since the last that could be written */
 
 void log_set_level(enum log_level level)
 {
@@ -54,10 +61,34 @@ static size_t prefix(char *buf, size_t size, enum log_level level)
 	return (size_t)n;
 }
 
+static bool has_room(void)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT);
+}
+
+/* With `writing` held, so that no other thread takes the room. Returns whether it is written. */
+static bool put(const char *line, size_t len)
+{
+	return has_room() && write(STDERR_FILENO, line, len) == (ssize_t)len;
+}
+
+static void put_lost(void)
+{
+	char line[128];
+	size_t len = prefix(line, sizeof(line), LOG_LEVEL_WARN);
+
+	len += (size_t)snprintf(line + len, sizeof(line) - len,
+				"lines lost because the log took none: %lu\n", n_lost);
+	if (put(line, len))
+		n_lost = 0;
+}
+
 void log_writev(enum log_level level, const char *fmt, va_list ap)
 {
 	int saved = errno;
-	char line[2048];
+	char line[LINE_MAX_BYTES];
 	size_t len;
 	int n;
 
@@ -74,9 +105,12 @@ void log_writev(enum log_level level, const char *fmt, va_list ap)
 		if (*p == '\n' || *p == '\r')
 			*p = ' ';
 	line[len++] = '\n';
-	/* A full disk or a closed pipe must not stop the agent: a lost line is lost. */
-	if (write(STDERR_FILENO, line, len) < 0)
-		(void)0;
+	pthread_mutex_lock(&writing);
+	if (n_lost)
+		put_lost();
+	if (!put(line, len))
+		n_lost++;
+	pthread_mutex_unlock(&writing);
 	errno = saved;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Log lines to standard error, one message a line, never blocking for long and never failing.
+ * Log lines to standard error, one message a line, from any thread; never failing. A line that
+ * could not be written at once (a pipe or socket whose reader is stuck) or at all (a full disk) is
+ * lost; how many were is said as soon as there is room again.
  * Under systemd each line starts with its syslog priority (<3> … <7>), which the journal reads;
  * on a terminal and in files with the time and a word.
  */
