@@ -479,6 +479,7 @@ static void a_node_that_was_down_warms_up_in_steps(void **state)
 	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
 	assert_cause(&n, "is warm");
 	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_WARMED_UP);
+	assert_string_equal(n.change.cause, "is warm"); /* nothing to add: no colon */
 	assert_int_equal(permille(&n), 1000);
 }
 

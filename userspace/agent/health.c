@@ -266,7 +266,7 @@ happen(const struct step *st, enum health_event event, enum health_cause kind, c
 	struct health *h = st->h;
 	const enum lb_state from = h->under;
 	const struct health_cell *cell = health_table_next(from, event);
-	int n;
+	char text[HEALTH_CAUSE_MAX - 40]; /* the table's part is shorter than that */
 	va_list ap;
 
 	if (cell->to == from)
@@ -274,13 +274,10 @@ happen(const struct step *st, enum health_event event, enum health_cause kind, c
 	h->under = cell->to;
 	enter(h, st->s, from, st->now_ms);
 	h->cause_kind = kind;
-	n = snprintf(h->cause, sizeof(h->cause), "%s", cell->why);
-	if (detail[0]) {
-		n += snprintf(h->cause + n, sizeof(h->cause) - n, ": ");
-		va_start(ap, detail);
-		(void)vsnprintf(h->cause + n, sizeof(h->cause) - n, detail, ap);
-		va_end(ap);
-	}
+	va_start(ap, detail);
+	(void)vsnprintf(text, sizeof(text), detail, ap);
+	va_end(ap);
+	(void)snprintf(h->cause, sizeof(h->cause), "%s%s%s", cell->why, text[0] ? ": " : "", text);
 }
 
 /* --- dimensions ------------------------------------------------------------------------------- */

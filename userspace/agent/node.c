@@ -341,6 +341,8 @@ static void scrape_failed(struct node_page *page, const struct probe_result *res
 			  const char *cause)
 {
 	struct node *node = page->node;
+	bool refused = page->on_serving_port && res->outcome == PROBE_REFUSED;
+	bool reset = page->on_serving_port && res->outcome == PROBE_RESET && !page->failing;
 	struct health_change change;
 
 	page->n_failed++;
@@ -351,12 +353,12 @@ static void scrape_failed(struct node_page *page, const struct probe_result *res
 	page->failing = true;
 	if (page->own)
 		abandon_scrape(node);
-	if (page->on_serving_port &&
-	    (res->outcome == PROBE_REFUSED || res->outcome == PROBE_RESET) &&
+	if (refused &&
 	    health_scrape_failed(&node->health, &node->health_settings, HEALTH_REFUSED,
 				 res->now_ms, &change))
 		agent_node_changed(node, &change);
-	if (page->on_serving_port && res->outcome == PROBE_REFUSED && node->check &&
+	/* A page that resets connections says nothing of the others, but a check may find more. */
+	if ((refused || reset) && node->check &&
 	    health_next_probe_ms(&node->health) - res->now_ms <
 		    node->health_settings.refused_interval_ms)
 		probe_again(node->check, 0);
