@@ -74,14 +74,18 @@ class Agent:
             f.write(config + "\n")
         os.rename(tmp, self.config_path)
 
-    def start(self, wait: bool = True, timeout_s: float = 10, args: tuple[str, ...] = ()):
-        """Start it; with wait=True until it says that it is ready."""
+    def start(self, wait: bool = True, timeout_s: float = 10, args: tuple[str, ...] = (),
+              env: dict[str, str] | None = None, **kwargs):
+        """
+        Start it; with wait=True until it says that it is ready. env: beside what is there; kwargs:
+        as Host.popen().
+        """
         if self.notify:
             self.notify.close()
         self.notify = NotifySocket(self.notify_path)
-        env = {**os.environ, "NOTIFY_SOCKET": self.notify_path}
+        env = {**os.environ, **(env or {}), "NOTIFY_SOCKET": self.notify_path}
         argv = [self.program, "--config", self.config_path, *args]
-        self.process = self.host.popen(argv, name=self.name, env=env)
+        self.process = self.host.popen(argv, name=self.name, env=env, **kwargs)
         if wait:
             self.wait_ready(timeout_s)
         return self
