@@ -155,6 +155,35 @@ static __always_inline void lb_put_outer(void *at, const struct lb_pkt *pkt, __u
 		lb_put_udp(at, payload, hash);
 }
 
+/* As lb_put_outer(), at the cursor. mode and family: constants, so that the verifier knows the
+ * length; told from a family read again, it took 40 bytes for a header of 20 to be possible (6.1).
+ */
+static __always_inline enum lb_reason lb_take_outer(struct lb_cursor *c, const struct lb_pkt *pkt,
+						    __u8 mode, const struct lb_backend *b,
+						    __u8 family, __u32 hash)
+{
+	void *at = lb_take(c, lb_outer_len(mode, family));
+
+	if (!at)
+		return LB_R_TRUNCATED;
+	lb_put_outer(at, pkt, mode, b, family, hash);
+	return LB_R_OK;
+}
+
+static __always_inline enum lb_reason lb_take_outer_any(struct lb_cursor *c,
+							const struct lb_pkt *pkt, __u8 mode,
+							const struct lb_backend *b, __u8 family,
+							__u32 hash)
+{
+	if (mode == LB_MODE_GUE && family == 4)
+		return lb_take_outer(c, pkt, LB_MODE_GUE, b, 4, hash);
+	if (mode == LB_MODE_GUE)
+		return lb_take_outer(c, pkt, LB_MODE_GUE, b, 6, hash);
+	if (family == 4)
+		return lb_take_outer(c, pkt, LB_MODE_IPIP, b, 4, hash);
+	return lb_take_outer(c, pkt, LB_MODE_IPIP, b, 6, hash);
+}
+
 /* The tags behind the MAC addresses, which a change of the head moves. */
 struct lb_tags {
 	__be32 w[LB_VLAN_MAX];
@@ -196,11 +225,11 @@ static __always_inline __be16 lb_eth_proto(__u8 family)
 /* The front of the frame, made anew: MACs, tags, protocol, outer header. */
 static __always_inline enum lb_reason lb_put_front(struct lb_env *env, const struct lb_pkt *pkt,
 						   __u8 mode, const struct lb_backend *b,
-						   __u32 hash, __u32 tags_end,
+						   __u8 family, __u32 hash, __u32 tags_end,
 						   const struct lb_tags *tags)
 {
 	struct lb_cursor c = lb_cursor_at(env, 0);
-	__u32 outer = lb_outer_len(mode, b->family);
+	__u32 outer = lb_outer_len(mode, family);
 	__be16 *proto;
 	void *at;
 
@@ -214,13 +243,8 @@ static __always_inline enum lb_reason lb_put_front(struct lb_env *env, const str
 	proto = lb_take(&c, sizeof(*proto));
 	if (!proto)
 		return LB_R_TRUNCATED;
-	*proto = lb_eth_proto(outer ? b->family : pkt->family);
-	at = lb_take(&c, outer);
-	if (!at)
-		return LB_R_TRUNCATED;
-	if (outer)
-		lb_put_outer(at, pkt, mode, b, b->family, hash);
-	return LB_R_OK;
+	*proto = lb_eth_proto(outer ? family : pkt->family);
+	return outer ? lb_take_outer_any(&c, pkt, mode, b, family, hash) : LB_R_OK;
 }
 
 /*
@@ -260,7 +284,8 @@ static __always_inline enum lb_reason lb_encap(struct lb_env *env, const struct 
 					       __u8 mode, const struct lb_backend *b, __u32 hash,
 					       __u32 l3_off)
 {
-	__u32 outer = lb_outer_len(mode, b->family);
+	__u8 family = b->family;
+	__u32 outer = lb_outer_len(mode, family);
 	__u32 out_off = b->ifindex == lb_env_ifindex(env) ? l3_off : ETH_HLEN;
 	struct lb_cursor c = lb_cursor_at(env, l3_off);
 	struct lb_tags tags = {};
@@ -278,7 +303,7 @@ static __always_inline enum lb_reason lb_encap(struct lb_env *env, const struct 
 	delta = (int)l3_off - (int)out_off - (int)outer;
 	if (delta && lb_env_head(env, delta) < 0)
 		return LB_R_HEADROOM;
-	return lb_put_front(env, pkt, mode, b, hash, out_off, &tags);
+	return lb_put_front(env, pkt, mode, b, family, hash, out_off, &tags);
 }
 
 #endif

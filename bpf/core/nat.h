@@ -262,16 +262,52 @@ static __always_inline int lb_nat_way_back(struct lb_env *env, struct lb_nat_rep
 	return 0;
 }
 
+/*
+ * Both entries of a new flow to ret->backend. Apart from lb_nat_new(), so that what it needs of the
+ * stack is not needed beside what the choice does (Linux 6.1 allows a chain of calls 512 bytes,
+ * each function rounded up to 32).
+ */
+static __always_inline enum lb_reason lb_nat_add(struct lb_env *env, const struct lb_pkt *pkt,
+						 const struct lb_backend *b, __u32 vip_id,
+						 const struct lb_flow_key *key, __u32 now,
+						 const struct lb_choice *choice, __be16 *ret_port)
+{
+	struct lb_nat_search search = {
+		.reply = {.client_port = pkt->sport, .vip = vip_id, .seen = now},
+	};
+	struct lb_nat_flow flow = {
+		.backend = choice->backend,
+		.generation = b->generation,
+		.flags = LB_NAT_F_HALF | LB_NAT_F_COUNTED,
+		.seen = now,
+	};
+
+	lb_copy16(search.reply.client, pkt->saddr);
+	search.reply.backend = choice->backend;
+	search.hash = choice->hash;
+	if (lb_nat_way_back(env, &search.reply) < 0)
+		return LB_R_TRUNCATED;
+	flow.nat_port = lb_nat_take_port(env, b, &search);
+	if (!flow.nat_port) {
+		lb_count_event(env, LB_EV_NAT_PORTS);
+		return LB_R_NAT_FULL;
+	}
+	if (lb_env_nat_flow_put(env, key, &flow) < 0) {
+		lb_env_nat_reply_delete(env, &search.key);
+		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
+		return LB_R_NAT_FULL;
+	}
+	*ret_port = flow.nat_port;
+	return LB_R_OK;
+}
+
 static __always_inline enum lb_reason lb_nat_new(struct lb_env *env, const struct lb_pkt *pkt,
 						 const struct lb_vip *vip, __u32 vip_id,
 						 const struct lb_flow_key *key, __u32 now,
 						 struct lb_choice *ret, __be16 *ret_port)
 {
-	struct lb_nat_flow flow = {.flags = LB_NAT_F_HALF | LB_NAT_F_COUNTED, .seen = now};
-	struct lb_nat_search search = {
-		.reply = {.client_port = pkt->sport, .vip = vip_id, .seen = now},
-	};
 	const struct lb_backend *b;
+	enum lb_reason r;
 
 	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST))
 		return LB_R_BAD_FLAGS;
@@ -288,27 +324,12 @@ static __always_inline enum lb_reason lb_nat_new(struct lb_env *env, const struc
 		return LB_R_NO_BACKEND;
 	if (!lb_may_add(env, now))
 		return LB_R_NAT_FULL;
-	lb_copy16(search.reply.client, pkt->saddr);
-	search.reply.backend = ret->backend;
-	search.hash = ret->hash;
-	if (lb_nat_way_back(env, &search.reply) < 0)
-		return LB_R_TRUNCATED;
-	flow.nat_port = lb_nat_take_port(env, b, &search);
-	if (!flow.nat_port) {
-		lb_count_event(env, LB_EV_NAT_PORTS);
-		return LB_R_NAT_FULL;
-	}
-	flow.backend = ret->backend;
-	flow.generation = b->generation;
-	if (lb_env_nat_flow_put(env, key, &flow) < 0) {
-		lb_env_nat_reply_delete(env, &search.key);
-		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
-		return LB_R_NAT_FULL;
-	}
+	r = lb_nat_add(env, pkt, b, vip_id, key, now, ret, ret_port);
+	if (r != LB_R_OK)
+		return r;
 	lb_flows_add(env, ret->backend, 1);
 	lb_load_add(env, ret->backend);
 	lb_count_event(env, LB_EV_FLOW_ADDED);
-	*ret_port = flow.nat_port;
 	return LB_R_OK;
 }
 

@@ -171,7 +171,8 @@ static __always_inline enum lb_reason lb_parse_ip4(struct lb_cursor *c, void *st
 		return LB_R_BAD_LENGTH;
 	if (lb_unlikely(ip->frag_off & lb_htons(LB_IP4_MF_OR_OFFSET)))
 		return LB_R_FRAGMENT;
-	if (lb_unlikely(hlen > sizeof(*ip)) && !lb_take(c, hlen - sizeof(*ip)))
+	/* bounded for 6.1, which does not take the bound of ihl over to the difference */
+	if (lb_unlikely(hlen > sizeof(*ip)) && !lb_take(c, LB_BOUND(hlen - sizeof(*ip), 0x3f)))
 		return LB_R_TRUNCATED;
 	pkt->l4_off = pkt->l3_off + hlen;
 	return LB_R_OK;
