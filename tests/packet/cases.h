@@ -53,6 +53,9 @@ enum step_kind {
 	STEP_LOAD,    /* … base, inc, weight, flags of `node` */
 	STEP_CONTROL, /* … epoch, limits */
 	STEP_VIP,     /* … flags of both VIPs */
+	STEP_MEMBERS, /* … the pool's members, list[] into bank `value` */
+	STEP_TURNS,   /* … the pool's turns, list[] into bank `value` */
+	STEP_COUNTED, /* … live flows of `node` */
 	STEP_TIME,    /* seconds pass */
 	STEP_FILL,    /* the table is filled with entries of strangers */
 	STEP_ENTRY,   /* expected: entry of (who, family, sport) in table, or none */
@@ -70,6 +73,7 @@ struct cut {
 };
 
 #define CUTS_MAX   8
+#define LIST_MAX   12
 #define EVENTS_MAX 4
 
 struct step {
@@ -96,6 +100,7 @@ struct step {
 	int none; /* there must be no such entry */
 	int entry_flags;
 	uint32_t value, value2, value3, flags;
+	enum host list[LIST_MAX]; /* up to NOBODY */
 };
 
 struct packet_case {
@@ -131,6 +136,9 @@ struct case_list {
 	{.kind = STEP_NODE, .node = id, .flags = LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_ALIVE,        \
 	 .value = gen}
 #define LOAD(id, b, w, f)     {.kind = STEP_LOAD, .node = id, .value = b, .value2 = w, .flags = f}
+#define MEMBERS(bank, ...)    {.kind = STEP_MEMBERS, .value = bank, .list = {__VA_ARGS__}}
+#define TURNS(bank, ...)      {.kind = STEP_TURNS, .value = bank, .list = {__VA_ARGS__}}
+#define COUNTED(id, n)	      {.kind = STEP_COUNTED, .node = id, .value = n}
 #define LIMITS(entries, replies)                                                                   \
 	{.kind = STEP_CONTROL, .value = EPOCH, .value2 = entries, .value3 = replies}
 #define EPOCH_IS(e)	      {.kind = STEP_CONTROL, .value = e, .value2 = 100000, .value3 = 100000}
@@ -155,6 +163,6 @@ extern const enum host spread_nodes[SPREAD_N];
 
 extern const struct case_list cases_parse, cases_ipip, cases_l2dsr, cases_gue, cases_vlan,
 	cases_headers, cases_policy, cases_flow, cases_transition, cases_reset, cases_hash,
-	cases_icmp, cases_decap;
+	cases_icmp, cases_decap, cases_pool;
 
 #endif

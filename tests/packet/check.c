@@ -369,6 +369,29 @@ static void step_control(struct check *k, const struct step *s)
 	k->r->t.control->replies_per_s = s->value3;
 }
 
+static uint32_t list_into(uint16_t *to, const enum host *list)
+{
+	uint32_t n = 0;
+
+	for (; n < LIST_MAX && list[n]; n++)
+		to[n] = list[n];
+	return n;
+}
+
+/* The agent fills the idle bank, then turns to it. */
+static void step_pool(struct check *k, const struct step *s)
+{
+	struct tables *t = &k->r->t;
+	uint32_t bank = s->value ? LB_BANK_BIT : 0;
+
+	if (s->kind == STEP_MEMBERS)
+		t->pools[POOL].n_members =
+			list_into(t->members[2 * POOL + s->value].backend, s->list) | bank;
+	else
+		t->pools[POOL].n_turns =
+			list_into(t->turns[2 * POOL + s->value].backend, s->list) | bank;
+}
+
 static void do_step(struct check *k, const struct step *s)
 {
 	struct tables *t = &k->r->t;
@@ -389,6 +412,12 @@ static void do_step(struct check *k, const struct step *s)
 		return step_control(k, s);
 	case STEP_VIP:
 		return world_set_vip_flags(k->r, s->flags);
+	case STEP_MEMBERS:
+	case STEP_TURNS:
+		return step_pool(k, s);
+	case STEP_COUNTED:
+		t->loads[s->node].flows = s->value;
+		return;
 	case STEP_TIME:
 		return k->r->pass(k->r, s->value * LB_TICKS_PER_S);
 	case STEP_FILL:
