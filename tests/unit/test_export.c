@@ -123,7 +123,7 @@ static void add_pool(struct agent *agent, const struct config_pool *cfg)
 	uint32_t id;
 
 	assert_int_equal(publish_pool_get(agent->publish, cfg->name, cfg->table_slots, &id), 0);
-	assert_int_equal(pool_new(agent, cfg, id, &pool), 0);
+	assert_int_equal(pool_new(agent, cfg, id, true, &pool), 0);
 	agent->pools = realloc(agent->pools, (agent->n_pools + 1) * sizeof(struct pool *));
 	agent->pools[agent->n_pools++] = pool;
 	for (uint32_t i = 0; i < cfg->n_nodes; i++) {

@@ -677,6 +677,19 @@ void discovery_free(struct discovery **discovery)
 
 /* --- for people ------------------------------------------------------------------------------- */
 
+void discovery_stats(const struct discovery *d, struct discovery_stats *ret_stats)
+{
+	*ret_stats = (struct discovery_stats){
+		.type = d->type,
+		.nodes = d->n,
+		.leaving = count_gone(d),
+		.n_answers = d->n_answers,
+		.n_failures = d->n_failures,
+		.answered_ms = d->answered ? d->answered_ms : -1,
+		.failing = d->error[0] != '\0',
+	};
+}
+
 json_t *discovery_report(const struct discovery *d, int64_t now_ms)
 {
 	json_int_t age_ms = d->answered ? now_ms - d->answered_ms : -1;

@@ -52,6 +52,17 @@ void discovery_tick(struct discovery *d, int64_t now_ms);
 /* The source has not answered yet, and there is no member. */
 bool discovery_awaited(const struct discovery *d);
 
+struct discovery_stats {
+	enum config_discovery_type type;
+	uint32_t nodes;   /* members */
+	uint32_t leaving; /* of those: the source names them no longer */
+	uint64_t n_answers; /* good ones */
+	uint64_t n_failures;
+	int64_t answered_ms; /* the last good one; -1: none */
+	bool failing;        /* the last one was not good */
+};
+void discovery_stats(const struct discovery *d, struct discovery_stats *ret_stats);
+
 /* NULL if the pool has no discovery, and no member left of one. */
 json_t *discovery_report(const struct discovery *d, int64_t now_ms);
 

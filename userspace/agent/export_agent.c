@@ -8,6 +8,7 @@
 #include "userspace/agent/export_priv.h"
 #include "userspace/agent/fallback.h"
 #include "userspace/agent/fallback_server.h"
+#include "userspace/agent/retire.h"
 #include "userspace/agent/scan_nat.h"
 #include "userspace/agent/version.h"
 
@@ -147,6 +148,8 @@ static void removed(const struct export_now *now, struct export_text *t)
 	export_text_sample(t, (double)scans(now)->closed, "why", "closed", NULL);
 	export_text_sample(t, (double)scans(now)->voided, "why", "void", NULL);
 }
+
+VALUE(retired, now->agent->retire ? retire_count(now->agent->retire) : NAN)
 
 /* NULL: there is no such scan. */
 static const struct scan_nat_stats *nat_scans(const struct export_now *now)
@@ -308,6 +311,8 @@ static const struct export_family families[] = {
 	      "Entries put back because a packet came while they were removed."),
 	COUNT("sluice_flow_entries_lost_total", scan_lost, "Entries that could not be put back."),
 	COUNT("sluice_slots_cleared_total", scan_cleared, "Slots that need no look-ups any more."),
+	GAUGE("sluice_retired_nodes", retired,
+	      "Nodes that left the configuration and have connections still."),
 	GAUGE("sluice_nat_flows", nat_flows, "Flows of mode nat, as of the last scan."),
 	COUNT("sluice_nat_flows_removed_total", nat_removed, "Flows of mode nat removed by scans."),
 	COUNTS("sluice_dpdk_frames_total", dpdk_frames, "Frames of poll-mode workers."),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Families about each VIP and each pool. */
+#include "userspace/agent/discovery.h"
 #include "userspace/agent/export_priv.h"
 #include "userspace/agent/fallback.h"
 
@@ -130,6 +131,45 @@ VALUE(table_age, pool->n_builds ? export_age_s(now, pool->built_ms) : NAN)
 VALUE(pending, pool->rebuild)
 VALUE(scores_age, pool->published ? export_age_s(now, pool->scores_ms) : NAN)
 
+/* --- discovery -------------------------------------------------------------------------------- */
+
+/* Returns false for a pool whose nodes are all in the configuration. */
+static bool discovery_of(const struct pool *pool, struct discovery_stats *ret)
+{
+	if (!pool->discovery)
+		return false;
+	discovery_stats(pool->discovery, ret);
+	return ret->type != CONFIG_DISCOVERY_NONE;
+}
+
+static void discovery_answers(const struct export_now *now, struct export_text *t,
+			      const struct pool *pool)
+{
+	struct discovery_stats s;
+
+	(void)now;
+	if (!discovery_of(pool, &s))
+		return;
+	export_text_sample(t, (double)s.n_answers, "result", "pass", NULL);
+	export_text_sample(t, (double)s.n_failures, "result", "fail", NULL);
+}
+
+#define DISCOVERY_VALUE(fn, expression)                                                            \
+	static double fn(const struct export_now *now, const struct pool *pool)                    \
+	{                                                                                          \
+		struct discovery_stats s;                                                          \
+                                                                                                   \
+		(void)now;                                                                         \
+		return discovery_of(pool, &s) ? (double)(expression) : NAN;                        \
+	}
+
+DISCOVERY_VALUE(discovery_members, s.nodes)
+DISCOVERY_VALUE(discovery_leaving, s.leaving)
+DISCOVERY_VALUE(discovery_failing, s.failing)
+DISCOVERY_VALUE(discovery_age, export_age_s(now, s.answered_ms))
+
+/* --- the table -------------------------------------------------------------------------------- */
+
 #define COUNT(n, fn, text) FAMILY(value.pool, n, EXPORT_COUNTER, fn, text)
 #define GAUGE(n, fn, text) FAMILY(value.pool, n, EXPORT_GAUGE, fn, text)
 
@@ -160,6 +200,14 @@ static const struct export_family pool_families[] = {
 	      "1 while its table does not follow what was decided."),
 	GAUGE("sluice_pool_scores_age_seconds", scores_age,
 	      "Since load scores of its nodes were published (every 0.25 s)."),
+	FAMILY(samples.pool, "sluice_pool_discovery_answers_total", EXPORT_COUNTER,
+	       discovery_answers, "Answers of the source that names its nodes."),
+	GAUGE("sluice_pool_discovery_nodes", discovery_members, "Nodes it has from that source."),
+	GAUGE("sluice_pool_discovery_leaving", discovery_leaving,
+	      "Of those, nodes that the source names no longer."),
+	GAUGE("sluice_pool_discovery_failing", discovery_failing,
+	      "1 if the last answer was not good; its nodes stay as they are."),
+	GAUGE("sluice_pool_discovery_age_seconds", discovery_age, "Since the last good answer."),
 };
 
 const struct export_table *export_pool_table(void)
