@@ -91,7 +91,7 @@ static int refused(long status, const json_t *json)
 }
 
 static int perform(const struct ctl *ctl, CURL *easy, const char *method, const char *path,
-		   const char *body, struct answer *answer, long *ret_status)
+		   const char *body, size_t len, struct answer *answer, long *ret_status)
 {
 	char url[512];
 	CURLcode code;
@@ -103,8 +103,10 @@ static int perform(const struct ctl *ctl, CURL *easy, const char *method, const 
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT, 30L);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
-	if (!strcmp(method, "POST"))
+	if (!strcmp(method, "POST")) {
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body ? body : "");
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)len);
+	}
 	code = curl_easy_perform(easy);
 	if (code != CURLE_OK)
 		return no_agent(ctl, code);
@@ -112,10 +114,9 @@ static int perform(const struct ctl *ctl, CURL *easy, const char *method, const 
 	return CTL_OK;
 }
 
-int client_call(const struct ctl *ctl, const char *method, const char *path, const json_t *body,
-		json_t **ret_json)
+static int call(const struct ctl *ctl, const char *method, const char *path, const char *body,
+		size_t len, json_t **ret_json)
 {
-	_cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	struct answer answer = {};
 	CURL *easy = curl_easy_init();
 	json_t *json = NULL;
@@ -123,7 +124,7 @@ int client_call(const struct ctl *ctl, const char *method, const char *path, con
 	int r = CTL_REFUSED;
 
 	if (easy)
-		r = perform(ctl, easy, method, path, text, &answer, &status);
+		r = perform(ctl, easy, method, path, body, len, &answer, &status);
 	curl_easy_cleanup(easy);
 	if (r == CTL_OK)
 		json = json_loadb(answer.text ? answer.text : "", answer.len, 0, NULL);
@@ -141,4 +142,18 @@ int client_call(const struct ctl *ctl, const char *method, const char *path, con
 	}
 	*ret_json = json;
 	return CTL_OK;
+}
+
+int client_call(const struct ctl *ctl, const char *method, const char *path, const json_t *body,
+		json_t **ret_json)
+{
+	_cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+
+	return call(ctl, method, path, text, text ? strlen(text) : 0, ret_json);
+}
+
+int client_send(const struct ctl *ctl, const char *path, const char *body, size_t len,
+		json_t **ret_json)
+{
+	return call(ctl, "POST", path, body, len, ret_json);
 }

@@ -18,6 +18,10 @@ int client_call(const struct ctl *ctl, const char *method, const char *path, con
 /* Whether an agent listens there, as far as this user can tell. Prints nothing. */
 bool client_reaches(const struct ctl *ctl);
 
+/* The same with a body of any bytes. */
+int client_send(const struct ctl *ctl, const char *path, const char *body, size_t len,
+		json_t **ret_json);
+
 /* Path of a node's page, its name escaped: "/v1/backends/NAME" and suffix. */
 void client_node_path(char *buf, size_t size, const char *node, const char *suffix);
 

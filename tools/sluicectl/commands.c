@@ -266,28 +266,6 @@ int cmd_check_config(const struct ctl *ctl, int argc, char **argv)
 	return r;
 }
 
-static int post(const struct ctl *ctl, const char *path, const char *done)
-{
-	json_t *json = NULL;
-	int r = client_call(ctl, "POST", path, NULL, &json);
-
-	if (r != CTL_OK)
-		return r;
-	if (ctl->json)
-		show_json(json);
-	else
-		puts(done);
-	json_decref(json);
-	return CTL_OK;
-}
-
-int cmd_reload(const struct ctl *ctl, int argc, char **argv)
-{
-	(void)argc;
-	(void)argv;
-	return post(ctl, "/v1/reload", "reloaded");
-}
-
 /* What the fallback responder told the kernel. */
 static void clear_delivery(void)
 {

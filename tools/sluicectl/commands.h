@@ -17,6 +17,8 @@ enum ctl_status {
 	CTL_NO_AGENT = 3,
 	CTL_NO_NODE = 4,
 	CTL_DEADLINE = 5,
+	CTL_CHANGES = 6,       /* diff: a reload would change something */
+	CTL_NEEDS_RESTART = 7, /* diff: a reload would refuse it */
 };
 
 int cmd_status(const struct ctl *ctl, int argc, char **argv);
@@ -26,6 +28,7 @@ int cmd_drain(const struct ctl *ctl, int argc, char **argv);
 int cmd_undrain(const struct ctl *ctl, int argc, char **argv);
 int cmd_weight(const struct ctl *ctl, int argc, char **argv);
 int cmd_check_config(const struct ctl *ctl, int argc, char **argv);
+int cmd_diff(const struct ctl *ctl, int argc, char **argv);
 int cmd_reload(const struct ctl *ctl, int argc, char **argv);
 int cmd_detach(const struct ctl *ctl, int argc, char **argv);
 

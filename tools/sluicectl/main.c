@@ -30,6 +30,7 @@ static const struct command {
 	{"weight", "NODE N|file", "capacity weight, until the file's is wanted again", cmd_weight, 2,
 	 2},
 	{"check-config", "FILE", "say what is wrong with a configuration", cmd_check_config, 1, 1},
+	{"diff", "FILE", "what a reload would change if FILE were the configuration", cmd_diff, 1, 1},
 	{"reload", "", "take the configuration file over, whole or not at all", cmd_reload, 0, 0},
 	{"detach", "", "stop forwarding: programs off, maps gone", cmd_detach, 0, 2},
 };
@@ -51,7 +52,9 @@ static void usage(FILE *out)
 		"  -h, --help\n"
 		"\n"
 		"Exit status: 0 done; 1 the agent refused, or the file is bad; 2 wrong usage;\n"
-		"3 no agent answers; 4 no such node; 5 a drain's deadline passed with work left.\n");
+		"3 no agent answers; 4 no such node; 5 a drain's deadline passed with work left.\n"
+		"diff: 0 nothing would change; 6 a reload would change something; 7 a reload would\n"
+		"refuse it, since it takes a restart of the agent or a detach.\n");
 }
 
 static const struct command *find_command(const char *name)

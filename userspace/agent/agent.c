@@ -10,15 +10,18 @@
 #include <time.h>
 
 #include "userspace/agent/apply.h"
+#include "userspace/agent/file_watch.h"
 #include "userspace/agent/grace.h"
 #include "userspace/agent/privileges.h"
 #include "userspace/agent/nat.h"
+#include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
 
 #define LATE_MS		  5000	/* how long the latest start of a probe is remembered */
 #define TRANSITION_BUDGET 65536 /* slots looked at in one tick */
 #define SCAN_STEPS_TICK	  8	/* steps of SCAN_BUDGET entries in one tick */
 #define REPLIES_PER_S	  20000 /* crafted answers of one CPU */
+#define CHANGES_LOGGED	  50	/* lines of a reload; the rest is counted */
 
 int64_t agent_now_ms(const struct agent *agent)
 {
@@ -365,6 +368,7 @@ void agent_free(struct agent **agent)
 		pool_free(&a->pools[i]);
 	free(a->pools);
 	retire_free(&a->retire);
+	file_watch_free(&a->watch);
 	probe_engine_free(&a->probes);
 	nexthop_free(&a->nexthop);
 	scan_free(&a->scan);
@@ -379,6 +383,29 @@ void agent_free(struct agent **agent)
 	*agent = NULL;
 }
 
+static void on_config_file(void *userdata)
+{
+	struct agent *agent = userdata;
+	struct config_errors errs = {};
+
+	log_info("%s has changed", agent->cfg->path);
+	(void)agent_reload(agent, &errs, NULL);
+	config_errors_free(&errs);
+}
+
+static void watch_config(struct agent *agent)
+{
+	int r = 0;
+
+	if (!agent->cfg->watch)
+		file_watch_free(&agent->watch);
+	else if (!agent->watch)
+		r = file_watch_new(agent->event, agent->cfg->path, on_config_file, agent,
+				   &agent->watch);
+	if (r < 0)
+		log_error("%s cannot be watched: %s", agent->cfg->path, strerror(-r));
+}
+
 int agent_start(struct agent *agent, struct attach_error *err)
 {
 	int64_t now_ms = agent_now_ms(agent);
@@ -390,6 +417,7 @@ int agent_start(struct agent *agent, struct attach_error *err)
 		return r;
 	}
 	fallback_apply(agent->fallback, now_ms);
+	watch_config(agent);
 	return 0;
 }
 
@@ -496,12 +524,38 @@ static int replace_config(struct agent *agent, struct config *old, struct config
 	return r;
 }
 
-int agent_reload(struct agent *agent, struct config_errors *errs)
+static void log_changes(const struct config_diff *diff)
+{
+	char line[512];
+
+	for (uint32_t i = 0; i < diff->n && i < CHANGES_LOGGED; i++)
+		log_info("reload: %s", config_change_format(&diff->changes[i], line, sizeof(line)));
+	if (diff->n > CHANGES_LOGGED)
+		log_info("reload: and %u changes more", diff->n - CHANGES_LOGGED);
+	if (!diff->n)
+		log_info("reload: nothing changes");
+}
+
+/* cfg is in force. */
+static void finish_reload(struct agent *agent, struct config *cfg)
+{
+	agent->n_reloads++;
+	agent->reload_error[0] = '\0';
+	if (!agent->debug)
+		log_set_level((enum log_level)cfg->log_level);
+	log_changes(agent->diff);
+	log_info("configuration reloaded from %s", cfg->path);
+	watch_config(agent);
+}
+
+int agent_reload(struct agent *agent, struct config_errors *errs, struct config_diff **ret_diff)
 {
 	struct config *cfg = NULL, *old = agent->cfg;
 	struct attach_error err = {};
 	int r;
 
+	if (agent->watch)
+		file_watch_seen(agent->watch);
 	r = config_load(old->path, &cfg, errs);
 	if (r < 0)
 		return refuse(agent, r, errs->n ? errs->items[0].text : strerror(-r));
@@ -515,14 +569,12 @@ int agent_reload(struct agent *agent, struct config_errors *errs)
 		if (r < 0)
 			refuse(agent, r, err.text);
 	}
-	config_diff_free(&agent->diff);
-	if (r < 0) {
-		config_free(&cfg);
-		return r;
+	if (r == 0) {
+		finish_reload(agent, cfg);
+		if (ret_diff)
+			*ret_diff = TAKE_PTR(agent->diff);
 	}
-	config_free(&old);
-	agent->n_reloads++;
-	agent->reload_error[0] = '\0';
-	log_info("configuration reloaded from %s", agent->cfg->path);
-	return 0;
+	config_diff_free(&agent->diff);
+	config_free(r < 0 ? &cfg : &old);
+	return r;
 }

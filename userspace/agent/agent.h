@@ -23,6 +23,8 @@
 
 #define AGENT_ERROR_MAX 512
 
+struct file_watch;
+
 struct vip {
 	const struct config_vip *cfg;
 	char name[LB_NAME_MAX];
@@ -33,6 +35,8 @@ struct vip {
 struct agent {
 	sd_event *event;
 	struct config *cfg; /* in force */
+	struct file_watch *watch; /* of the configuration file, with watch: true; else NULL */
+	bool debug; /* --debug: log_level does not count */
 	struct config_diff *diff; /* what a reload under way changes; else NULL */
 	struct attach *attach;
 	struct tables tables;
@@ -82,9 +86,10 @@ void agent_free(struct agent **agent);
 
 /*
  * Read the file again and take it over, whole or not at all: 0, or -errno with the lines of what
- * is wrong in errs (which the caller frees) or one line in agent->reload_error.
+ * is wrong in errs (which the caller frees) or one line in agent->reload_error. ret_diff: what it
+ * changed, the caller's; may be NULL.
  */
-int agent_reload(struct agent *agent, struct config_errors *errs);
+int agent_reload(struct agent *agent, struct config_errors *errs, struct config_diff **ret_diff);
 
 /* Bring runtime objects to a configuration. The old one must live until this returns. */
 int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t now_ms,

@@ -20,6 +20,8 @@
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
 
+static const char diff_path[] = "/v1/diff";
+
 struct control {
 	struct agent *agent;
 	struct http_server *server;
@@ -120,21 +122,68 @@ static enum MHD_Result order_weight(struct control *c, struct MHD_Connection *co
 	return answer(conn, 200, report_node(node, now_ms));
 }
 
+/* What is wrong with a file, or else the one line; errs is freed. */
+static enum MHD_Result refuse_file(struct MHD_Connection *conn, unsigned int status,
+				   const char *error, struct config_errors *errs)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < errs->n; i++)
+		json_array_append_new(list, json_string(errs->items[i].text));
+	if (errs->n_dropped)
+		json_array_append_new(list, json_sprintf("… and %u more", errs->n_dropped));
+	config_errors_free(errs);
+	return answer(conn, status, json_pack("{ss so}", "error", error, "errors", list));
+}
+
+/* Takes the diff over. */
+static enum MHD_Result answer_diff(struct MHD_Connection *conn, const char *result,
+				   struct config_diff *diff)
+{
+	json_t *json = (json_t *)config_diff_json(diff), *lines = json_array();
+	char line[1024];
+
+	for (uint32_t i = 0; i < diff->n; i++)
+		json_array_append_new(lines, json_string(config_change_format(
+						     &diff->changes[i], line, sizeof(line))));
+	config_diff_free(&diff);
+	if (json) {
+		json_object_set_new(json, "result", json_string(result));
+		json_object_set(json, "lines", lines);
+	}
+	json_decref(lines);
+	return answer(conn, 200, json);
+}
+
 static enum MHD_Result order_reload(struct control *c, struct MHD_Connection *conn)
 {
 	struct config_errors errs = {};
-	json_t *list = json_array();
-	int r = agent_reload(c->agent, &errs);
+	struct config_diff *diff = NULL;
+	int r = agent_reload(c->agent, &errs, &diff);
 
-	for (uint32_t i = 0; i < errs.n; i++)
-		json_array_append_new(list, json_string(errs.items[i].text));
+	if (r < 0)
+		return refuse_file(conn, 409, c->agent->reload_error, &errs);
 	config_errors_free(&errs);
-	if (r == 0) {
-		json_decref(list);
-		return answer(conn, 200, json_pack("{ss}", "result", "reloaded"));
-	}
-	return answer(conn, 409,
-		      json_pack("{ss so}", "error", c->agent->reload_error, "errors", list));
+	return answer_diff(conn, "reloaded", diff);
+}
+
+/* The body stands for the configuration file, under whose name it is read. */
+static enum MHD_Result order_diff(struct control *c, struct MHD_Connection *conn,
+				  const struct http_request *req)
+{
+	struct config_errors errs = {};
+	struct config_diff *diff = NULL;
+	struct config *cfg = NULL;
+	int r = config_load_buffer(c->agent->cfg->path, req->body, req->body_len, &cfg, &errs);
+
+	if (r < 0)
+		return refuse_file(conn, 409, errs.n ? errs.items[0].text : strerror(-r), &errs);
+	config_errors_free(&errs);
+	r = config_diff(c->agent->cfg, cfg, &diff);
+	config_free(&cfg);
+	if (r < 0)
+		return fail(conn, 500, "%s", strerror(-r));
+	return answer_diff(conn, "compared", diff);
 }
 
 static enum MHD_Result order_detach(struct control *c, struct MHD_Connection *conn)
@@ -221,7 +270,7 @@ static enum MHD_Result route(void *userdata, struct MHD_Connection *conn,
 	bool get = !strcmp(req->method, "GET");
 
 	if (req->too_long)
-		return fail(conn, 413, "the body is over %d bytes", CONTROL_BODY_MAX);
+		return fail(conn, 413, "the body is over %zu bytes", req->body_max);
 	if (!get && strcmp(req->method, "POST"))
 		return fail(conn, 405, "use GET or POST");
 	if (!strncmp(req->path, nodes, sizeof(nodes) - 1))
@@ -230,9 +279,19 @@ static enum MHD_Result route(void *userdata, struct MHD_Connection *conn,
 		return route_get(c, conn, req->path);
 	if (!strcmp(req->path, "/v1/reload"))
 		return order_reload(c, conn);
+	if (!strcmp(req->path, diff_path))
+		return order_diff(c, conn, req);
 	if (!strcmp(req->path, "/v1/detach"))
 		return order_detach(c, conn);
 	return fail(conn, 404, "no such order: %s", req->path);
+}
+
+/* A whole configuration file goes to one page only. */
+static size_t body_max_of(void *userdata, const char *method, const char *path)
+{
+	(void)userdata;
+	(void)method;
+	return strcmp(path, diff_path) ? CONTROL_BODY_MAX : CONFIG_FILE_SIZE_MAX;
 }
 
 static void on_answered(void *userdata)
@@ -315,7 +374,7 @@ int control_new(struct agent *agent, struct control **ret, struct attach_error *
 	struct http_server_settings settings = {
 		.connections_max = CONTROL_CONNECTIONS_MAX,
 		.timeout_s = CONTROL_TIMEOUT_S,
-		.body_max = CONTROL_BODY_MAX,
+		.body_max_of = body_max_of,
 		.on_request = route,
 		.on_answered = on_answered,
 	};

@@ -10,13 +10,16 @@
  *	POST /v1/backends/NAME/drain		{"deadline_ms": N, "now": false} both optional
  *	POST /v1/backends/NAME/undrain
  *	POST /v1/backends/NAME/weight		{"weight": N}, or {"weight": null}: the file's again
- *	POST /v1/reload
+ *	POST /v1/reload		answers with what it changed
+ *	POST /v1/diff		a configuration file as the body: what a reload of it would change.
+ *				It stands for the installed one: names of files are relative to that
  *	POST /v1/detach		stop forwarding, and the agent: {"result": "detached"}; or "left",
  *				when only root can take the program off, once the agent has ended
  *	GET  /metrics		Prometheus text
  *
  * Errors have a 4xx or 5xx status and {"error": "one line"}; a refused reload also
- * {"errors": ["file:line:col: …"]}.
+ * and a bad file {"errors": ["file:line:col: …"]}. Changes: {"effect": "live", "changes": […],
+ * "lines": ["~ pool a: policy: p2c -> hash"]}, see config_diff.h.
  *
  * Runs in the agent's loop; requests are small and answered at once.
  */

@@ -23,9 +23,13 @@ struct http_server {
 /* A request while its body comes in. */
 struct body {
 	size_t len;
+	size_t size; /* of bytes */
+	size_t max;
 	bool too_long;
-	char bytes[];
+	char *bytes; /* NULL: nothing came so far */
 };
+
+#define BODY_FIRST 4096 /* bytes of room that a body begins with */
 
 enum MHD_Result http_server_answer(struct MHD_Connection *conn, unsigned int status,
 				   const char *type, char *text, size_t len)
@@ -48,14 +52,56 @@ enum MHD_Result http_server_answer(struct MHD_Connection *conn, unsigned int sta
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static void take(struct body *body, const struct http_server *s, const char *data, size_t size)
+static struct body *begin_body(const struct http_server *s, const char *method, const char *path)
 {
-	if (size > s->settings.body_max - body->len) {
+	struct body *body = calloc(1, sizeof(*body));
+
+	if (!body)
+		return NULL;
+	body->max = s->settings.body_max;
+	if (s->settings.body_max_of)
+		body->max = s->settings.body_max_of(s->settings.userdata, method, path);
+	return body;
+}
+
+static void end_body(struct body *body)
+{
+	if (body)
+		free(body->bytes);
+	free(body);
+}
+
+/* Returns 0 or -ENOMEM. */
+static int make_room(struct body *body, size_t more)
+{
+	size_t size = body->size ? body->size : BODY_FIRST;
+	char *bytes;
+
+	while (size < body->len + more + 1)
+		size *= 2;
+	if (size == body->size)
+		return 0;
+	bytes = realloc(body->bytes, size);
+	if (!bytes)
+		return -ENOMEM;
+	body->bytes = bytes;
+	body->size = size;
+	return 0;
+}
+
+/* Returns 0 or -ENOMEM. */
+static int take(struct body *body, const char *data, size_t size)
+{
+	if (body->too_long || size > body->max - body->len) {
 		body->too_long = true;
-		return;
+		return 0;
 	}
+	if (make_room(body, size) < 0)
+		return -ENOMEM;
 	memcpy(body->bytes + body->len, data, size);
 	body->len += size;
+	body->bytes[body->len] = '\0';
+	return 0;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
@@ -68,18 +114,19 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 
 	(void)version;
 	if (!body) {
-		*con_cls = calloc(1, sizeof(*body) + s->settings.body_max + 1);
+		*con_cls = begin_body(s, method, url);
 		return *con_cls ? MHD_YES : MHD_NO;
 	}
 	if (*size) {
-		take(body, s, data, *size);
+		int r = take(body, data, *size);
+
 		*size = 0;
-		return MHD_YES;
+		return r < 0 ? MHD_NO : MHD_YES;
 	}
 	request.too_long = body->too_long;
+	request.body_max = body->max;
 	request.body_len = body->too_long ? 0 : body->len;
-	body->bytes[request.body_len] = '\0';
-	request.body = body->bytes;
+	request.body = request.body_len ? body->bytes : "";
 	return s->settings.on_request(s->settings.userdata, conn, &request);
 }
 
@@ -90,7 +137,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
 
 	(void)conn;
 	(void)code;
-	free(*con_cls);
+	end_body(*con_cls);
 	*con_cls = NULL;
 	if (s->settings.on_answered)
 		s->settings.on_answered(s->settings.userdata);

@@ -21,6 +21,7 @@ struct http_request {
 	const char *path; /* decoded, without its query */
 	const char *body; /* NUL-terminated */
 	size_t body_len;
+	size_t body_max;
 	bool too_long; /* the body is over body_max, and not here */
 };
 
@@ -29,6 +30,8 @@ struct http_server_settings {
 	unsigned int connections_max;
 	unsigned int timeout_s; /* of a silent connection */
 	size_t body_max;        /* 0: bodies are not taken */
+	/* Bytes of a body of that request, instead of body_max. May be NULL. */
+	size_t (*body_max_of)(void *userdata, const char *method, const char *path);
 	/* A whole request: queue an answer, on conn. */
 	enum MHD_Result (*on_request)(void *userdata, struct MHD_Connection *conn,
 				      const struct http_request *request);

@@ -54,7 +54,7 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 
 	(void)s;
 	(void)si;
-	(void)agent_reload(userdata, &errs);
+	(void)agent_reload(userdata, &errs, NULL);
 	config_errors_free(&errs);
 	return 0;
 }

@@ -146,6 +146,8 @@ static int run(const struct options *opt, struct config **cfg)
 	}
 	r = agent_new(event, cfg, &agent, &err);
 	if (r == 0)
+		agent->debug = opt->debug;
+	if (r == 0)
 		r = control_new(agent, &control, &err);
 	if (r == 0)
 		r = export_server_new(agent, &export, &err);

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A configuration that changes: what a reload would do, what it did, and files that are watched."""
+import json
+import os
+
+from tests.lib import config, mock, unixhttp
+from tests.lib.agent import Agent
+from tests.lib.case import case, equal
+from tests.lib.wait import holds_for, wait_until
+
+NO_CHANGE, BAD, NO_AGENT, CHANGES, NEEDS_RESTART = 0, 1, 3, 6, 7
+
+
+def serve(t, **top):
+    t.need("sluiced", "sluicectl", "mockbackend")
+    tb = t.testbed(nodes=2)
+    mock.start_all(tb)
+    settings = config.one_pool(tb, **top)
+    agent = Agent(tb.ingress, settings).start()
+    return tb, agent, settings
+
+
+def installed(agent: Agent) -> dict:
+    with open(agent.config_path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+def reloads(agent: Agent) -> tuple[int, int]:
+    status = agent.ctl("status")
+    return status["reloads"], status["reloads_refused"]
+
+
+def write(path: str, text: str) -> str:
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+@case("sluicectl diff says what a reload would do, and does nothing")
+def diff(t):
+    tb, agent, _ = serve(t)
+    path = os.path.join(tb.run_dir, "new.yaml")
+    now = installed(agent)
+
+    def diff_of(settings, size: int = 0):
+        text = settings if isinstance(settings, str) else json.dumps(settings)
+        write(path, text + "\n" + ("#" * 99 + "\n") * (size // 100))
+        return agent.ctl_run("diff", path)
+
+    done = diff_of(now)
+    equal((done.returncode, done.stdout), (NO_CHANGE, "nothing changes\n"), "the same file")
+    now["pools"][0]["policy"] = "hash"
+    del now["pools"][0]["nodes"][1]
+    for size in (0, 5000, 3 << 20):
+        done = diff_of(now, size)
+        equal(done.returncode, CHANGES, f"status with {size} bytes: {done.stderr}")
+        equal("~ pool pool: policy: p2c -> hash\n" in done.stdout, True, done.stdout)
+        equal("- node pool/node2" in done.stdout, True, done.stdout)
+        equal("a reload does it" in done.stdout, True, done.stdout)
+    shown = json.loads(agent.ctl_run("--json", "diff", path).stdout)
+    equal((shown["effect"], len(shown["changes"])), ("live", 2), "as JSON")
+    now["limits"] = {"flows": 4096}
+    done = diff_of(now)
+    equal(done.returncode, NEEDS_RESTART, f"a change of maps: {done.stdout}")
+    equal("detach" in done.stdout, True, done.stdout)
+    done = diff_of("pools: [{")
+    equal((done.returncode, f"{path}:" in done.stderr), (BAD, True), f"bad: {done.stderr}")
+    done = diff_of(now, 5 << 20)
+    equal((done.returncode, "File too large" in done.stderr), (BAD, True), done.stderr)
+    equal(agent.ctl_run("diff", path + ".none").returncode, BAD, "a file that is not there")
+    equal(reloads(agent), (0, 0), "reloads")
+    equal(agent.ctl("status")["vips"][0]["policy"], "p2c", "policy in force")
+    agent.stop()
+    write(path, json.dumps(installed(agent)))
+    equal(agent.ctl_run("diff", path).returncode, NO_AGENT, "without an agent")
+
+
+@case("bodies over the limit of their page are refused, and the agent goes on")
+def body_limits(t):
+    _, agent, _ = serve(t)
+    for path in ("/v1/reload", "/v1/diff"):
+        data = "x" * (5000 if path == "/v1/reload" else 5 << 20)
+        try:
+            agent.api(path, "POST", data)
+            raise AssertionError(f"{path} took {len(data)} bytes")
+        except unixhttp.HttpError as e:
+            equal(e.status, 413, f"status of {path}")
+    equal(reloads(agent), (0, 0), "reloads")
+
+
+@case("sluicectl reload says what it changed; log_level follows, unless --debug was given", 60)
+def reload_says(t):
+    _, agent, settings = serve(t)
+    done = agent.ctl_run("reload")
+    equal((done.returncode, done.stdout), (0, "reloaded: nothing changed\n"), "the same file")
+    settings["pools"][0]["policy"] = "hash"
+    settings["log_level"] = "debug"
+    agent.write_config(settings)
+    done = agent.ctl_run("reload")
+    equal(done.stdout.splitlines()[-1], "reloaded", "the last line")
+    equal("~ pool pool: policy: p2c -> hash\n" in done.stdout, True, done.stdout)
+    agent.wait_log("info    reload: ~ pool pool: policy: p2c -> hash$", 5)
+    settings["pools"][0]["nodes"][0]["weight"] = 7
+    agent.write_config(settings)
+    agent.ctl("reload")
+    agent.wait_log("debug   pool pool: table built", 5)
+    settings["log_level"] = "error"
+    agent.write_config(settings)
+    agent.ctl("reload")
+    settings["pools"][0]["nodes"][0]["weight"] = 9
+    since = len(agent.process.output())
+    agent.write_config(settings)
+    agent.ctl("reload")
+    equal(agent.process.output()[since:], "", "log at level error")
+    agent.restart(args=("--debug",))
+    agent.ctl("reload")
+    settings["pools"][0]["nodes"][0]["weight"] = 5
+    since = len(agent.process.output())
+    agent.write_config(settings)
+    agent.ctl("reload")
+    agent.wait_log("debug   pool pool: table built", 5, since)
+
+
+@case("watch: a file that is replaced is taken over; a bad one is refused once", 90)
+def watched(t):
+    _, agent, settings = serve(t, watch=True)
+
+    def policy() -> str:
+        return agent.ctl("status")["vips"][0]["policy"]
+
+    settings["pools"][0]["policy"] = "hash"
+    agent.write_config({**settings, "watch": True})
+    wait_until(lambda: policy() == "hash", 10, "the replaced file is in force")
+    equal(reloads(agent), (1, 0), "reloads")
+    agent.write_config("pools: [{")
+    wait_until(lambda: reloads(agent) == (1, 1), 10, "the bad file is refused")
+    holds_for(lambda: reloads(agent) == (1, 1), 6, "it is refused once")
+    lines = [x for x in agent.process.output().splitlines() if "reload refused" in x]
+    equal(len(lines), 1, f"log lines {lines}")
+    equal(f"{agent.config_path}:2:" in lines[0], True, lines[0])
+    equal(policy(), "hash", "policy in force")
+    settings["pools"][0]["policy"] = "round-robin"
+    with open(agent.config_path, "w", encoding="utf-8") as f:  # in place, as some editors do
+        json.dump({**installed_frame(agent, settings), "watch": True}, f)
+    wait_until(lambda: policy() == "round-robin", 10, "the rewritten file is in force")
+    agent.write_config({**settings, "watch": False})
+    wait_until(lambda: reloads(agent)[0] >= 3, 10, "the file that ends the watch is in force")
+    count = reloads(agent)
+    agent.write_config({**settings, "watch": False, "log_level": "warn"})
+    holds_for(lambda: reloads(agent) == count, 6, "a file that is not watched is left alone")
+
+
+def installed_frame(agent: Agent, settings: dict) -> dict:
+    """What Agent.write_config() adds to a dict."""
+    frame = {"socket": agent.socket, "pin_dir": agent.pin_dir}
+    frame["interfaces"] = [{"name": leg.dev} for leg in agent.host.plan.legs]
+    return {**frame, **settings}
+
+
+@case("watch: a link that leads to another file is followed; a reload by hand besides does no harm",
+      60)
+def watched_link(t):
+    tb, agent, settings = serve(t)
+    base = os.path.join(tb.run_dir, "mount")
+    for version, policy in (("v1", "p2c"), ("v2", "hash")):
+        os.makedirs(os.path.join(base, version))
+        settings["pools"][0]["policy"] = policy
+        write(os.path.join(base, version, "sluice.yaml"),
+              json.dumps({**installed_frame(agent, settings), "watch": True}))
+    os.symlink("v1", os.path.join(base, "data"))
+    os.symlink("data/sluice.yaml", os.path.join(base, "sluice.yaml"))
+    agent.stop()
+    agent.config_path = os.path.join(base, "sluice.yaml")
+    agent.start()
+    os.symlink("v2", os.path.join(base, "data.new"))
+    os.rename(os.path.join(base, "data.new"), os.path.join(base, "data"))
+    wait_until(lambda: agent.ctl("status")["vips"][0]["policy"] == "hash", 10, "v2 is in force")
+    equal(reloads(agent), (1, 0), "reloads by the link")
+    os.symlink("v1", os.path.join(base, "data.new"))
+    os.rename(os.path.join(base, "data.new"), os.path.join(base, "data"))
+    agent.ctl("reload")
+    holds_for(lambda: reloads(agent)[0] in (2, 3), 2, "reloads by hand and by the link")
+    equal(agent.ctl("status")["vips"][0]["policy"], "p2c", "policy in force")
