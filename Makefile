@@ -180,11 +180,11 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
 check: all $(UNIT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases
 	@tests/run check
 
-check-root: all $(ROOT_TESTS) $(PACKET) ## tests that need root: packet cases in the kernel, namespaces
+check-root: all $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced ## tests that need root: packet cases in the kernel, namespaces
 	@tests/run root
 
 test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
-	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET)
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced
 	@tests/run all
 
 demo: deps ## the main job on real connections, in namespaces of its own (root, under 90 s)

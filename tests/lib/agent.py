@@ -75,16 +75,17 @@ class Agent:
         os.rename(tmp, self.config_path)
 
     def start(self, wait: bool = True, timeout_s: float = 10, args: tuple[str, ...] = (),
-              env: dict[str, str] | None = None, **kwargs):
+              env: dict[str, str] | None = None, before: tuple[str, ...] = (), **kwargs):
         """
-        Start it; with wait=True until it says that it is ready. env: beside what is there; kwargs:
-        as Host.popen().
+        Start it; with wait=True until it says that it is ready. args: more options; env: variables
+        beside those of this process; before: a program that runs it (setpriv, strace); kwargs: as
+        subprocess.Popen.
         """
         if self.notify:
             self.notify.close()
         self.notify = NotifySocket(self.notify_path)
-        env = {**os.environ, **(env or {}), "NOTIFY_SOCKET": self.notify_path}
-        argv = [self.program, "--config", self.config_path, *args]
+        env = {**os.environ, "NOTIFY_SOCKET": self.notify_path, **(env or {})}
+        argv = [*before, self.program, "--config", self.config_path, *args]
         self.process = self.host.popen(argv, name=self.name, env=env, **kwargs)
         if wait:
             self.wait_ready(timeout_s)
@@ -135,6 +136,22 @@ class Agent:
                 f"{(done.stderr or done.stdout).strip()}"
             )
         return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def nodes(self) -> dict[str, dict]:
+        """What it reports of each node, by name."""
+        return {node["name"]: node for node in self.ctl("backends")["backends"]}
+
+    def states(self) -> dict[str, str]:
+        return {name: node["state"] for name, node in self.nodes().items()}
+
+    def wait_states(self, timeout_s: float = 15, **want: str) -> None:
+        """Wait until these nodes have these states: wait_states(node1="healthy")."""
+        wait_until(lambda: {**(now := self.states()), **want} == now, timeout_s,
+                   f"states {want}", interval_s=0.05)
+
+    def wait_all(self, state: str = "healthy", timeout_s: float = 15) -> None:
+        wait_until(lambda: set(self.states().values()) == {state}, timeout_s,
+                   f"all nodes are {state}", interval_s=0.05)
 
     def api(self, target: str, method: str = "GET", data=None, timeout_s: float = 5):
         """A request to the API socket; the decoded answer. An error status is HttpError."""

@@ -94,6 +94,20 @@ static void on_nexthop(void *userdata, uint32_t id, const struct nexthop_result 
 	agent_publish_nexthop(agent, node);
 }
 
+int agent_add_nexthop(struct agent *agent, struct node *node)
+{
+	struct nexthop_result known;
+	int r = nexthop_add(agent->nexthop, node->id, &node->endpoint.addr);
+
+	if (r < 0)
+		return r;
+	agent->nexthop_due_ms = 0;
+	/* Of an address that another node has too, nothing new will be told. */
+	if (nexthop_get(agent->nexthop, node->id, &known) == 0 && known.state != NEXTHOP_PENDING)
+		on_nexthop(agent, node->id, &known);
+	return 0;
+}
+
 static int on_nexthop_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
 	struct agent *agent = userdata;

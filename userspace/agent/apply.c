@@ -81,7 +81,7 @@ static int add_node(struct agent *agent, struct pool *pool, const struct config_
 	retire_back(agent->retire, id);
 	r = node_start(node);
 	if (r == 0)
-		r = nexthop_add(agent->nexthop, id, &cfg->address);
+		r = agent_add_nexthop(agent, node);
 	if (r < 0)
 		return fail(err, r, "node", cfg->name);
 	if (!at_start)

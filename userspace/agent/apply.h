@@ -15,6 +15,9 @@
 int agent_apply_nodes(struct agent *agent, struct pool *pool, bool at_start, int64_t now_ms,
 		      struct attach_error *err);
 
+/* Have the node's next hop looked up and kept up to date. Returns 0; -ENOMEM. */
+int agent_add_nexthop(struct agent *agent, struct node *node);
+
 /* Hand the node's next hop, as last resolved, to the packet path. */
 void agent_publish_nexthop(struct agent *agent, const struct node *node);
 

@@ -335,8 +335,20 @@ static int set_owner(const struct config *cfg)
 		return 0;
 	gr = getgrnam(cfg->socket_group);
 	if (!gr)
-		return -ENOENT;
+		return -ESRCH;
 	return chown(cfg->socket, (uid_t)-1, gr->gr_gid) < 0 ? -errno : 0;
+}
+
+/* A socket that a dead agent left; anything else is not ours to remove. */
+static int remove_stale(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	return unlink(path) < 0 ? -errno : 0;
 }
 
 static int listen_on(const struct config *cfg, int *ret_fd)
@@ -352,21 +364,39 @@ static int listen_on(const struct config *cfg, int *ret_fd)
 	if (is_answered(&sa))
 		return -EADDRINUSE;
 	make_parent(cfg->socket);
-	(void)unlink(cfg->socket);
+	r = remove_stale(cfg->socket);
+	if (r < 0)
+		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	mask = umask(0177);
 	r = bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 	umask(mask);
-	if (r == 0)
-		r = set_owner(cfg);
-	if (r == 0 && listen(fd, 64) < 0)
-		r = -errno;
 	if (r < 0)
 		return r;
+	r = set_owner(cfg);
+	if (r == 0 && listen(fd, 64) < 0)
+		r = -errno;
+	if (r < 0) {
+		(void)unlink(cfg->socket);
+		return r;
+	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+static void explain(const struct config *cfg, int r, struct attach_error *err)
+{
+	if (r == -ESRCH)
+		snprintf(err->text, sizeof(err->text),
+			 "control socket %s: socket_group: there is no group '%s'", cfg->socket,
+			 cfg->socket_group);
+	else
+		snprintf(err->text, sizeof(err->text), "control socket %s: %s", cfg->socket,
+			 r == -EADDRINUSE ? "another agent answers there"
+			 : r == -EEXIST	  ? "something that is no socket is there"
+					  : strerror(-r));
 }
 
 int control_new(struct agent *agent, struct control **ret, struct attach_error *err)
@@ -391,8 +421,7 @@ int control_new(struct agent *agent, struct control **ret, struct attach_error *
 		r = http_server_new(agent->event, &settings, &c->server);
 	}
 	if (r < 0) {
-		snprintf(err->text, sizeof(err->text), "control socket %s: %s", agent->cfg->socket,
-			 r == -EADDRINUSE ? "another agent answers there" : strerror(-r));
+		explain(agent->cfg, r, err);
 		control_free(&c);
 		return r;
 	}

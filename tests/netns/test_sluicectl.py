@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The command line and the HTTP API behind it."""
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import stat
+import time
+
+from tests.lib import BUILD, loadgen, unixhttp
+from tests.lib.case import between, case, equal
+from tests.lib.service import Service
+from tests.lib.wait import wait_until
+
+DONE, REFUSED, USAGE, NO_AGENT, NO_NODE, DEADLINE = range(6)
+
+
+def says_one_line(done, status: int, *words: str) -> None:
+    """It failed with that status and one line on standard error that has these words."""
+    equal((done.returncode, done.stdout), (status, ""), f"{done.args[3:]}: {done.stderr!r}")
+    equal(done.stderr.count("\n"), 1, f"lines in {done.stderr!r}")
+    assert done.stderr.startswith("sluicectl: "), done.stderr
+    for word in words:
+        assert word in done.stderr, f"{word} is missing in {done.stderr!r}"
+
+
+@case("every command prints JSON with --json, before or behind it, and text without")
+def json_everywhere(t):
+    service = Service(t, nodes=2)
+    agent = service.agent
+    for words, key in ((("status",), "pools"), (("backends",), "backends"), (("vips",), "vips"),
+                       (("drain", "node1"), "state"), (("undrain", "node1"), "state"),
+                       (("weight", "node1", "4"), "weight"),
+                       (("weight", "node1", "file"), "weight"), (("reload",), "result"),
+                       (("check-config", agent.config_path), "good")):
+        for argv in (("--json", *words), (*words, "--json")):
+            done = agent.ctl_run(*argv)
+            equal((done.returncode, done.stderr), (0, ""), f"sluicectl {' '.join(argv)}")
+            assert key in json.loads(done.stdout), done.stdout
+        done = agent.ctl_run(*words)
+        equal((done.returncode, done.stderr), (0, ""), f"sluicectl {' '.join(words)}")
+        assert done.stdout.strip() and not done.stdout.lstrip().startswith("{"), done.stdout
+    done = agent.ctl_run("--json", "detach")
+    equal(json.loads(done.stdout), {"result": "detached"}, "detach")
+
+
+@case("an unknown node, and a name in two pools, are one line and status 4")
+def unknown_node(t):
+    service = Service(t, nodes=2)
+    second = {**service.pool, "name": "second", "port": 8000}
+    service.config["pools"].append(second)
+    equal(service.reload().returncode, 0, "reload")
+    for words in (("drain", "nobody"), ("drain", "nobody", "--wait"), ("undrain", "pool/nobody"),
+                  ("weight", "nowhere/node1", "3"), ("weight", "../../status", "3"),
+                  ("drain", "ä\x01%2F"), ("drain", "x" * 200)):
+        says_one_line(service.agent.ctl_run(*words), NO_NODE)
+    says_one_line(service.agent.ctl_run("drain", "node1"), NO_NODE, "more than one pool",
+                  "POOL/node1")
+    equal(service.agent.ctl_run("drain", "second/node1").returncode, 0, "the node of one pool")
+    states = {(n["pool"], n["name"]): n["state"]
+              for n in service.agent.ctl("backends")["backends"]}
+    equal(states["second", "node1"], "draining", "state of second/node1")
+    equal(states["pool", "node1"], "healthy", "state of pool/node1")
+
+
+@case("an agent that is dead, stopped or was never there is one line and status 3")
+def dead_agent(t):
+    service = Service(t, nodes=1, start=False)
+    agent = service.agent
+    commands = (("status",), ("backends",), ("vips",), ("drain", "node1"), ("undrain", "node1"),
+                ("weight", "node1", "2"), ("reload",))
+    for words in commands:
+        says_one_line(agent.ctl_run(*words), NO_AGENT, "no agent", agent.socket)
+    agent.start()
+    agent.wait_all()
+    agent.kill()
+    for words in commands:
+        says_one_line(agent.ctl_run(*words), NO_AGENT, "no agent", "forwarding goes on")
+    agent.start()
+    agent.wait_all()
+
+
+@case("wrong usage is status 2 and says what is right")
+def usage(t):
+    service = Service(t, nodes=1)
+    for words in ((), ("fly",), ("drain",), ("drain", "a", "b"), ("undrain",), ("weight", "node1"),
+                  ("weight", "node1", "heavy"), ("weight", "node1", "-1"),
+                  ("weight", "node1", "1001"), ("weight", "node1", "2.5"), ("status", "all"),
+                  ("drain", "node1", "--deadline"), ("drain", "node1", "--deadline", "soon"),
+                  ("drain", "node1", "--fast"), ("detach", "now"), ("check-config",), ("--fast",)):
+        done = service.agent.ctl_run(*words)
+        equal((done.returncode, done.stdout), (USAGE, ""), f"sluicectl {' '.join(words)}")
+        assert done.stderr, f"sluicectl {' '.join(words)} says nothing"
+    equal(service.agent.states(), {"node1": "healthy"}, "states")
+    equal(service.agent.ctl_run("--help").returncode, 0, "--help")
+    assert "0.1" in service.agent.ctl_run("--version").stdout
+
+
+# --- drain --------------------------------------------------------------------------------------------
+
+
+@case("drain --wait cuts no stream, and returns when the last one has ended")
+def drain_wait(t):
+    service = Service(t, nodes=2, sanitized=True)
+    streams = service.streams(30, 4)
+    live = service.mocks["node1"].control()["running"]
+    between(live, 5, 25, "streams on node1")
+    done = service.agent.ctl_run("drain", "node1", "--wait")
+    returned = time.monotonic()
+    equal(done.returncode, DONE, f"exit status: {done.stderr}")
+    assert "drained" in done.stdout, done.stdout
+    assert "live flows" in done.stderr, f"no progress in {done.stderr!r}"
+    equal(service.mocks["node1"].control()["running"], 0, "streams on node1 when it returned")
+    equal(streams.wait(30)["completed"], 30, "streams that went on")
+    last = max(c["t_end"] for c in streams.series() if c["backend"] == "node1")
+    between(returned - last, 0.5, 4, "seconds after the last stream")
+    equal(service.spread(100)["by_backend"].keys(), {"node2"}, "nodes that answer")
+    equal(service.agent.ctl_run("drain", "node1", "--wait").returncode, DONE, "a second time")
+    service.end()
+
+
+@case("a drain's deadline ends it: what is left is reset, and the command says so with status 5")
+def deadline(t):
+    service = Service(t, nodes=2)
+    streams = service.streams(20, 20)
+    live = service.mocks["node1"].control()["running"]
+    began = time.monotonic()
+    done = service.agent.ctl_run("drain", "node1", "--wait", "--deadline", "1500ms")
+    between(time.monotonic() - began, 1.4, 4, "seconds until it returned")
+    equal(done.returncode, DEADLINE, f"exit status: {done.stderr}")
+    assert "deadline" in done.stdout, done.stdout
+    equal(service.agent.states()["node1"], "maintenance", "state")
+    wait_until(lambda: len(streams.events()) == live, 5, f"{live} streams are broken")
+    equal({e["cause"] for e in streams.events()}, {"reset"}, "causes")
+    report = streams.stop()
+    equal(report["broken"], live, "broken streams")
+
+
+@case("a deadline that is over when the agent was dead is kept when it is back")
+def deadline_survives(t):
+    service = Service(t, nodes=2)
+    agent = service.agent
+    streams = service.streams(20, 20)
+    agent.ctl("drain", "node1", "--deadline", "1s")
+    agent.kill()
+    time.sleep(1.2)
+    equal(streams.events(), [], "broken streams without an agent")
+    agent.start()
+    agent.wait_states(node1="maintenance")
+    agent.ctl("undrain", "node1")
+    agent.wait_all()
+    streams.stop()
+
+
+@case("drain --now resets at once; undrain brings the node back")
+def drain_now(t):
+    service = Service(t, nodes=2)
+    streams = service.streams(20, 20)
+    live = service.mocks["node1"].control()["running"]
+    done = service.agent.ctl_run("drain", "node1", "--now", "--wait")
+    equal(done.returncode, DONE, "exit status")
+    wait_until(lambda: len(streams.events()) == live, 5, f"{live} streams are broken")
+    equal(service.agent.states()["node1"], "maintenance", "state")
+    equal(service.agent.ctl_run("undrain", "node1").returncode, DONE, "undrain")
+    service.agent.wait_all()
+    equal(len(service.spread(200)["by_backend"]), 2, "nodes that answer")
+    streams.stop()
+
+
+@case("whoever waits for a drain is told when somebody puts the node back")
+def undrained(t):
+    service = Service(t, nodes=2)
+    streams = service.streams(20, 20)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = pool.submit(service.agent.ctl_run, "drain", "node1", "--wait")
+        service.agent.wait_states(node1="draining")
+        service.agent.ctl("undrain", "node1")
+        done = waiting.result(10)
+    equal(done.returncode, REFUSED, "exit status")
+    assert "put the node back" in done.stderr, done.stderr
+    equal(streams.events(), [], "broken streams")
+    streams.stop()
+
+
+@case("two who drain one node at once both return when it is done")
+def drain_twice(t):
+    service = Service(t, nodes=2)
+    streams = service.streams(20, 3)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        both = [pool.submit(service.agent.ctl_run, "drain", "node1", "--wait") for _ in range(2)]
+        for waiting in both:
+            equal(waiting.result(20).returncode, DONE, "exit status")
+    equal(streams.wait(20)["completed"], 20, "streams that went on")
+
+
+@case("Ctrl-C ends the waiting and not the drain")
+def interrupted(t):
+    service = Service(t, nodes=2)
+    streams = service.streams(20, 20)
+    argv = [os.path.join(BUILD, "sluicectl"), "--socket", service.agent.socket, "drain", "node1",
+            "--wait"]
+    waiting = service.tb.ingress.popen(argv, name="sluicectl")
+    service.agent.wait_states(node1="draining")
+    wait_until(lambda: "draining" in waiting.output(), 5, "it waits")
+    waiting.send(signal.SIGINT)
+    equal(waiting.wait(5), -signal.SIGINT, "how sluicectl ended")
+    equal(service.agent.states()["node1"], "draining", "state")
+    streams.stop()
+
+
+# --- weight -------------------------------------------------------------------------------------------
+
+
+@case("a weight set by hand moves new connections, outlives a reload, and goes back to the file's")
+def weight(t):
+    service = Service(t, nodes=2, pool={"policy": "hash"})
+    agent = service.agent
+    streams = service.streams(20, 6)
+    for value, low, high in (("3", 0.67, 0.83), ("0", 0, 0), ("file", 0.4, 0.6)):
+        agent.ctl("weight", "node1", value)
+        share = loadgen.shares(service.spread(600)).get("node1", 0)
+        between(share, low, high, f"share of node1 with weight {value}")
+    agent.ctl("weight", "node1", "7")
+    equal(service.reload().returncode, 0, "reload")
+    node = agent.nodes()["node1"]
+    equal((node["weight"], node["weight_set"]), (7, True), "weight after the reload")
+    agent.ctl("weight", "node1", "file")
+    node = agent.nodes()["node1"]
+    equal((node["weight"], node["weight_set"]), (1, False), "weight at the end")
+    equal(streams.wait(20)["completed"], 20, "streams that went on")
+
+
+# --- files --------------------------------------------------------------------------------------------
+
+
+@case("check-config finds what is wrong, without an agent")
+def check_config(t):
+    service = Service(t, nodes=1, start=False)
+    agent = service.agent
+    done = agent.ctl_run("check-config", agent.config_path)
+    equal((done.returncode, done.stderr), (DONE, ""), "a good file")
+    assert "2 VIPs, 1 pools: good" in done.stdout, done.stdout
+    service.pool["mode"] = "teleport"
+    service.pool["check"]["ca_file"] = "/nowhere/ca.pem"
+    agent.write_config(service.config)
+    done = agent.ctl_run("check-config", agent.config_path)
+    equal((done.returncode, done.stdout), (REFUSED, ""), "a bad file")
+    assert done.stderr.startswith(f"{agent.config_path}:") and "teleport" in done.stderr, done.stderr
+    answer = json.loads(agent.ctl_run("--json", "check-config", agent.config_path).stdout)
+    equal((answer["good"], len(answer["errors"])), (False, 1), "as JSON")
+    service.pool["mode"] = "ipip"
+    agent.write_config(service.config)
+    done = agent.ctl_run("check-config", agent.config_path)
+    equal(done.returncode, REFUSED, "a file that names a file that is missing")
+    assert "/nowhere/ca.pem" in done.stderr, done.stderr
+    done = agent.ctl_run("check-config", "/nowhere/sluice.yaml")
+    equal((done.returncode, done.stderr.count("\n")), (REFUSED, 1), done.stderr)
+
+
+# --- the socket ---------------------------------------------------------------------------------------
+
+
+def status_of(service: Service, method: str, target: str, data=None) -> tuple[int, str]:
+    try:
+        return 200, unixhttp.request(service.agent.socket, method, target, data)
+    except unixhttp.HttpError as e:
+        return e.status, json.loads(e.body)["error"]
+
+
+@case("curl gets the same from the socket, and wrong requests are told why")
+def curl(t):
+    service = Service(t, nodes=1, sanitized=True)
+    done = service.tb.ingress.run(["curl", "-sS", "--fail", "--unix-socket", service.agent.socket,
+                                   "http://sluice/v1/backends/pool/node1"])
+    equal(json.loads(done.stdout)["address"], f"{service.tb['node1'].ip4}:8000", "address")
+    long = {"x": "y" * 10000}
+    for method, target, data, status, word in (
+        ("GET", "/v1/nothing", None, 404, "/v1/nothing"),
+        ("GET", "/v1/backends/nobody", None, 404, "nobody"),
+        ("POST", "/v1/backends/node1/fly", {}, 404, "drain, undrain, weight"),
+        ("POST", "/v1/backends/node1/drain", {"deadline_ms": "soon"}, 400, "deadline_ms"),
+        ("POST", "/v1/backends/node1/drain", {"deadline_ms": -5}, 400, "deadline_ms"),
+        ("POST", "/v1/backends/node1/drain", [1], 400, "object"),
+        ("POST", "/v1/backends/node1/weight", {"weight": 1e99}, 400, "weight"),
+        ("POST", "/v1/backends/node1/weight", {"weight": "file"}, 400, "weight"),
+        ("POST", "/v1/backends/node1/weight", long, 413, "bytes"),
+        ("PUT", "/v1/reload", {}, 405, "GET or POST"),
+        ("POST", "/v1/everything", {}, 404, "/v1/everything"),
+    ):
+        got, error = status_of(service, method, target, data)
+        equal(got, status, f"{method} {target}: {error}")
+        assert word in error, f"{word} is missing in {error!r}"
+    equal(service.agent.states(), {"node1": "healthy"}, "states")
+    service.end()
+
+
+@case("broken requests, and clients that hold the socket without a word, keep nobody out for long")
+def hostile_clients(t):
+    service = Service(t, nodes=1, sanitized=True)
+    agent = service.agent
+    held = []
+    for data in (b"", b"\0" * 5000, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20000,
+                 b"POST /v1/reload HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                 b"POST /v1/reload HTTP/1.1\r\nContent-Length: 5\r\n\r\n{",
+                 b"\xff\xfe GET\r\n\r\n") * 8:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(2)
+        client.connect(agent.socket)
+        try:
+            client.sendall(data)
+        except OSError:
+            pass  # it was told off before it had finished
+        held.append(client)
+    equal(agent.ctl("status")["pid"], agent.pid, "pid, asked beside all of them")
+    for client in held:
+        client.close()
+    agent.wait_all()
+    service.end()
+
+
+@case("the socket's mode and group are those of the configuration")
+def permissions(t):
+    service = Service(t, nodes=1, start=False, socket_mode="0640", socket_group="daemon")
+    agent = service.agent
+    agent.start()
+    info = os.stat(agent.socket)
+    equal(stat.S_IMODE(info.st_mode), 0o640, "mode")
+    equal(info.st_gid, 1, "group")
+    agent.stop()
+    agent.write_config({**service.config, "socket_group": "nobody-here"})
+    agent.start(wait=False)
+    equal(agent.process.wait(10), 1, "exit status with a group that is not there")
+    assert "nobody-here" in agent.process.output(), agent.process.output()
+    assert not os.path.exists(agent.socket), "a socket was left"
+    agent.write_config({**service.config, "socket": agent.config_path})
+    agent.start(wait=False)
+    equal(agent.process.wait(10), 1, "exit status with a file in the socket's place")
+    assert "no socket" in agent.process.output(), agent.process.output()
+    assert os.path.exists(agent.config_path), "the file was removed"
