@@ -29,9 +29,11 @@
 #define IF_NEAR	  1 /* device frames come from */
 #define IF_FAR	  9 /* device of NODE5 and NODE6 */
 #define MTU	  1500
+#define NODE_PORT 8443 /* of every node, in mode nat */
 
 #define FLOWS_ROOM     8 /* entries the tables hold in the tests */
 #define HALF_OPEN_ROOM 4
+#define NAT_ROOM       4
 
 /* Numbers of enum lb_verdict, enum lb_flow_table (bpf/core/env.h), which tests must not include. */
 enum want {
@@ -87,6 +89,7 @@ struct step {
 	int opens;		      /* counted as a new flow */
 	int resets;		      /* answered with a reset */
 	int uncounted;		      /* by the VIP, though it is this host's */
+	int any_port;		      /* nat: whichever source port was free; frame not compared */
 	struct layer like[4];	      /* whose hash the frame goes by; empty: its own */
 	uint32_t headroom;	      /* bytes in front of the frame; native only; 0: plenty */
 	enum lb_event events[EVENTS_MAX];
@@ -115,6 +118,7 @@ struct packet_case {
 	int spread;		   /* slots name spread_nodes[] in turn, n_slots of them */
 	int cell_b;		   /* the VIP's index cell is its second choice */
 	int native_only;	   /* needs what BPF_PROG_TEST_RUN cannot supply */
+	uint16_t nat_low, nat_high; /* source ports of mode nat; 0: that mode is not in use */
 	int clock;		   /* must not straddle a refill of the token buckets */
 	int decap;		   /* forwarded frames also go through the node's decap program */
 	int decap_only;		   /* `in` goes to the decap program, not to the balancer */
@@ -163,6 +167,6 @@ extern const enum host spread_nodes[SPREAD_N];
 
 extern const struct case_list cases_parse, cases_ipip, cases_l2dsr, cases_gue, cases_vlan,
 	cases_headers, cases_policy, cases_flow, cases_transition, cases_reset, cases_hash,
-	cases_icmp, cases_decap, cases_pool;
+	cases_icmp, cases_decap, cases_pool, cases_nat;
 
 #endif

@@ -36,7 +36,9 @@ struct native_flows {
 	uint32_t room;
 };
 
-#define NATIVE_NAT_ROOM 8
+#ifndef NATIVE_NAT_ROOM
+#define NATIVE_NAT_ROOM 4 /* NAT_ROOM of cases.h */
+#endif
 
 struct native_tables {
 	struct lb_control *control;

@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 
 #include "balancer.skel.h"
 #include "decap.skel.h"
+#include "maps/nat.h"
 #include "tests/packet/runner.h"
 
 static struct balancer_bpf *balancer;
@@ -70,6 +72,8 @@ static int size_maps(uint32_t cpus)
 	r = r ?: bpf_map__set_max_entries(balancer->maps.reasons, cpus * LB_REASONS_MAX);
 	r = r ?: bpf_map__set_max_entries(balancer->maps.limits, cpus);
 	r = r ?: bpf_map__set_max_entries(balancer->maps.slots, TEST_SLOTS);
+	r = r ?: bpf_map__set_max_entries(balancer->maps.nat_flows, NAT_ROOM);
+	r = r ?: bpf_map__set_max_entries(balancer->maps.nat_replies, NAT_ROOM);
 	r = r ?: bpf_map__set_max_entries(balancer->maps.flows, FLOWS_ROOM);
 	return r ?: bpf_map__set_max_entries(balancer->maps.half_open, HALF_OPEN_ROOM);
 }
@@ -214,26 +218,31 @@ static void kernel_flows_clear(struct runner *r)
 }
 
 /* The kernel's clock cannot be moved, so the entries grow older instead. */
-static void age_map(struct bpf_map *map, uint32_t ticks)
+static void age_map(struct bpf_map *map, uint32_t seen_at, uint32_t ticks)
 {
-	struct lb_flow_key keys[FLOWS_ROOM], *at = NULL;
-	struct lb_flow flow;
+	uint32_t key_size = bpf_map__key_size(map), value_size = bpf_map__value_size(map);
+	uint8_t keys[FLOWS_ROOM][64], value[64], *at = NULL;
+	uint32_t seen;
 	int n = 0;
 
-	while (n < FLOWS_ROOM && !bpf_map__get_next_key(map, at, &keys[n], sizeof(keys[n])))
-		at = &keys[n++];
+	while (n < FLOWS_ROOM && !bpf_map__get_next_key(map, at, keys[n], key_size))
+		at = keys[n++];
 	for (int i = 0; i < n; i++) {
-		if (bpf_map__lookup_elem(map, &keys[i], sizeof(keys[i]), &flow, sizeof(flow), 0))
+		if (bpf_map__lookup_elem(map, keys[i], key_size, value, value_size, 0))
 			continue;
-		flow.seen -= ticks;
-		bpf_map__update_elem(map, &keys[i], sizeof(keys[i]), &flow, sizeof(flow), BPF_ANY);
+		memcpy(&seen, value + seen_at, sizeof(seen));
+		seen -= ticks;
+		memcpy(value + seen_at, &seen, sizeof(seen));
+		bpf_map__update_elem(map, keys[i], key_size, value, value_size, BPF_ANY);
 	}
 }
 
 static void kernel_pass(struct runner *r, uint32_t ticks)
 {
-	age_map(balancer->maps.flows, ticks);
-	age_map(balancer->maps.half_open, ticks);
+	age_map(balancer->maps.flows, offsetof(struct lb_flow, seen), ticks);
+	age_map(balancer->maps.half_open, offsetof(struct lb_flow, seen), ticks);
+	age_map(balancer->maps.nat_flows, offsetof(struct lb_nat_flow, seen), ticks);
+	age_map(balancer->maps.nat_replies, offsetof(struct lb_nat_reply, seen), ticks);
 	r->t.limit->entries_tick = ~0u;
 	r->t.limit->replies_tick = ~0u;
 }

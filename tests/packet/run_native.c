@@ -9,6 +9,7 @@
 _Static_assert((int)PASS == LB_VERDICT_PASS && (int)DROP == LB_VERDICT_DROP &&
 		       (int)TX == LB_VERDICT_TX && (int)REDIRECT == LB_VERDICT_REDIRECT,
 	       "verdicts differ");
+_Static_assert(NATIVE_NAT_ROOM == NAT_ROOM, "tables differ in size");
 _Static_assert((int)IN_FLOWS == LB_FLOWS && (int)IN_HALF_OPEN == LB_HALF_OPEN, "tables differ");
 
 static struct native_tables tables;

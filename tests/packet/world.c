@@ -42,6 +42,7 @@ static void put_node(struct tables *t, enum host node)
 	b->src_vary = node == NODE7 || node == NODE8 ? htonl(0xffff) : 0;
 	b->ifindex = far ? IF_FAR : IF_NEAR;
 	b->flags = LB_BACKEND_F_ALIVE | (node == NODE9 ? 0 : LB_BACKEND_F_NEXTHOP);
+	b->port = htons(NODE_PORT);
 	t->loads[node].weight = 1000;
 }
 
@@ -79,7 +80,8 @@ static void put_vip(struct tables *t, const struct packet_case *c, uint32_t id, 
 	*v = (struct lb_vip){
 		.slot_base = SLOT_BASE,
 		.n_slots = slots_of(c),
-		.flags = LB_VIP_F_ACTIVE | c->vip_flags,
+		.flags = LB_VIP_F_ACTIVE | c->vip_flags |
+			 (c->mode == LB_MODE_NAT ? LB_VIP_F_TRACK : 0),
 		.pool = POOL,
 		.mode = c->mode ? c->mode : LB_MODE_IPIP,
 		.policy = c->policy ? c->policy : LB_POLICY_HASH,
@@ -90,6 +92,21 @@ static void put_vip(struct tables *t, const struct packet_case *c, uint32_t id, 
 		.family = family,
 	};
 	put_address(v->addr, VIP, family);
+}
+
+/* The balancer's own address, as one that mode nat sends from. */
+static void put_nat(struct tables *t, const struct packet_case *c)
+{
+	if (!c->nat_low)
+		return;
+	for (int family = 4; family <= 6; family += 2) {
+		struct lb_vip_cell cell = {.proto = 6, .kind = LB_VIP_KIND_NAT};
+
+		put_address(cell.addr, LB, family);
+		put_cell(t, &cell, 0);
+	}
+	t->control->nat_port_low = c->nat_low;
+	t->control->nat_port_high = c->nat_high;
 }
 
 static void clear(struct runner *r)
@@ -152,6 +169,7 @@ void world_build(struct runner *r, const struct packet_case *c)
 		put_node(&r->t, node);
 	put_vip(&r->t, c, VIP_ID4, 4);
 	put_vip(&r->t, c, VIP_ID6, 6);
+	put_nat(&r->t, c);
 	world_set_slots(r, c, slot);
 }
 
