@@ -252,6 +252,7 @@ static int collect(struct discovery_dns *d, struct discovery_answer *answer, uin
 static void finish(struct discovery_dns *d)
 {
 	struct discovery_answer answer = {0};
+	char error[sizeof(d->error)];
 	uint32_t ttl_s = 0;
 
 	(void)sd_event_source_set_enabled(d->timer, SD_EVENT_OFF);
@@ -261,7 +262,8 @@ static void finish(struct discovery_dns *d)
 		fail(d, "", "none of its targets has an address");
 	if (d->error[0])
 		discovery_answer_free(&answer);
-	d->done(d->userdata, d->error[0] ? NULL : &answer, (int64_t)ttl_s * 1000, d->error);
+	memcpy(error, d->error, sizeof(error)); /* d may go before it is read */
+	d->done(d->userdata, error[0] ? NULL : &answer, (int64_t)ttl_s * 1000, error);
 }
 
 /* --- the loop --------------------------------------------------------------------------------- */
