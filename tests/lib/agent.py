@@ -166,13 +166,13 @@ class Agent:
             f"{self.name} logs /{pattern}/",
         )
 
-    def memory_kib(self) -> int:
-        """Resident memory."""
+    def memory_kib(self, kind: str = "VmRSS") -> int:
+        """Resident memory; RssAnon: without the maps of the kernel and the program's own file."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as f:
             for line in f:
-                if line.startswith("VmRSS:"):
+                if line.startswith(f"{kind}:"):
                     return int(line.split()[1])
-        raise TestbedError(f"{self.name}: no VmRSS")
+        raise TestbedError(f"{self.name}: no {kind}")
 
     def cpu_s(self) -> float:
         """Processor time it has used so far."""
