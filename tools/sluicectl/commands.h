@@ -19,12 +19,14 @@ enum ctl_status {
 	CTL_DEADLINE = 5,
 	CTL_CHANGES = 6,       /* diff: a reload would change something */
 	CTL_NEEDS_RESTART = 7, /* diff: a reload would refuse it */
+	CTL_DRILL_FAILED = 8,
 };
 
 int cmd_status(const struct ctl *ctl, int argc, char **argv);
 int cmd_backends(const struct ctl *ctl, int argc, char **argv);
 int cmd_vips(const struct ctl *ctl, int argc, char **argv);
 int cmd_drain(const struct ctl *ctl, int argc, char **argv);
+int cmd_drill(const struct ctl *ctl, int argc, char **argv);
 int cmd_undrain(const struct ctl *ctl, int argc, char **argv);
 int cmd_weight(const struct ctl *ctl, int argc, char **argv);
 int cmd_check_config(const struct ctl *ctl, int argc, char **argv);

@@ -29,6 +29,12 @@ static const struct command {
 	{"undrain", "NODE", "back into service", cmd_undrain, 1, 1},
 	{"weight", "NODE N|file", "capacity weight, until the file's is wanted again", cmd_weight, 2,
 	 2},
+	{"drill", "[PLAN] [--nodes A,B | --pool NAME] [--url URL | --no-probe] [OPTION]...",
+	 "drain and restore one node after the other while URL must answer; a failure stops it\n"
+	 "      and puts the node back. PLAN: the same as JSON. --min-capacity 50%  --deadline 5m\n"
+	 "      --settle 1m  --pause 1s  --interval 200ms  --timeout 5s  --allow 0  --body FILE\n"
+	 "      --ca-file FILE  --dry-run",
+	 cmd_drill, 1, 64},
 	{"check-config", "FILE", "say what is wrong with a configuration", cmd_check_config, 1, 1},
 	{"diff", "FILE", "what a reload would change if FILE were the configuration", cmd_diff, 1, 1},
 	{"reload", "", "take the configuration file over, whole or not at all", cmd_reload, 0, 0},
@@ -54,7 +60,8 @@ static void usage(FILE *out)
 		"Exit status: 0 done; 1 the agent refused, or the file is bad; 2 wrong usage;\n"
 		"3 no agent answers; 4 no such node; 5 a drain's deadline passed with work left.\n"
 		"diff: 0 nothing would change; 6 a reload would change something; 7 a reload would\n"
-		"refuse it, since it takes a restart of the agent or a detach.\n");
+		"refuse it, since it takes a restart of the agent or a detach.\n"
+		"drill: 8 it failed.\n");
 }
 
 static const struct command *find_command(const char *name)
