@@ -6,10 +6,10 @@
  * Each round sets the pool up anew for every (policy, members), feeds SYN_FLOWS SYNs in SYN_CHUNKS
  * runs (a scrape of the loads before each), and checks that the VIP counted all as new flows, that
  * its members got all of them, and that every entry counted is in the half-open table. Time is what
- * BPF_PROG_TEST_RUN reports, because it leaves out what the run let others have of the CPU: an exact
- * scan of many members outlasts a time slice. A run begins with cold caches. Of each chunk least and
- * median over the rounds are taken; a figure is their mean over the chunks, because the table grows
- * from one to the next, less that of an empty program in the same loop. One core.
+ * BPF_PROG_TEST_RUN reports, because it leaves out what the run let others have of the CPU: an
+ * exact scan of many members outlasts a time slice. A run begins with cold caches. Of each chunk
+ * least and median over the rounds are taken; a figure is their mean over the chunks, because the
+ * table grows from one to the next, less that of an empty program in the same loop. One core.
  */
 #include <bpf/libbpf.h>
 #include <errno.h>
