@@ -9,8 +9,6 @@
 #include "tests/packet/expect.h"
 #include "tests/packet/world.h"
 
-#define WATCHED 64 /* VIP and backend ids whose counters are compared */
-
 /* What is being checked, for messages, and whether anything differed. */
 struct check {
 	struct runner *r;
@@ -22,7 +20,7 @@ struct check {
 
 struct counts {
 	uint64_t counters[LB_REASONS_MAX];
-	struct lb_count vips[WATCHED], backends[WATCHED];
+	struct lb_count vips[WATCHED_IDS], backends[WATCHED_IDS];
 };
 
 static const char *const want_names[] = {
@@ -125,7 +123,7 @@ static void check_counts(struct check *k, const struct counts *want)
 		if (got.counters[i] != want->counters[i])
 			differ(k, "counter %s is %lu, expected %lu", counter_name(i),
 			       (unsigned long)got.counters[i], (unsigned long)want->counters[i]);
-	for (int i = 0; i < WATCHED; i++) {
+	for (int i = 0; i < WATCHED_IDS; i++) {
 		check_count(k, "VIP", i, &want->vips[i], &got.vips[i]);
 		check_count(k, "backend", i, &want->backends[i], &got.backends[i]);
 	}

@@ -80,7 +80,7 @@ struct lb_env {
 /* Headers after Ethernet's 14 bytes are then aligned to 4 bytes, as they are with NET_IP_ALIGN. */
 #define NATIVE_HEADROOM 130
 
-#define LB_UNALIGNED __attribute__((packed))
+#define LB_UNALIGNED __attribute__((packed, may_alias))
 
 #include "bpf/core/env.h"
 

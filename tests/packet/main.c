@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/packet/check.h"
+#include "tests/packet/record.h"
 
 static const struct case_list *const cases_all[] = {
 	&cases_parse, &cases_headers, &cases_vlan,	 &cases_ipip, &cases_l2dsr, &cases_gue,	 &cases_hash,
@@ -74,25 +75,25 @@ static void run_all(struct runner *r, const struct options *o, struct totals *t)
 	r->close(r);
 }
 
-static int write_seed(const char *dir, unsigned int number, const struct step *s)
+static int write_seed(const char *dir, unsigned int number, const struct packet_case *c)
 {
-	struct frame f;
+	uint8_t bytes[RECORD_MAX];
+	uint32_t len = record_case(c, bytes);
 	char path[4096];
 	FILE *file;
 	size_t n;
 
-	frame_build(s->in, 0, &f);
 	snprintf(path, sizeof(path), "%s/case-%04u", dir, number);
 	file = fopen(path, "wb");
 	if (!file)
 		return -errno;
-	n = fwrite(f.b, 1, f.len, file);
-	if (fclose(file) || n != f.len)
+	n = fwrite(bytes, 1, len, file);
+	if (fclose(file) || n != len)
 		return -EIO;
 	return 0;
 }
 
-/* Every frame of the table as a file: what the fuzzer of the core starts from. */
+/* Every case as a file: what the fuzzer of the core starts from. */
 static int write_corpus(const char *dir)
 {
 	unsigned int number = 0;
@@ -100,17 +101,13 @@ static int write_corpus(const char *dir)
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
 		return -errno;
 	for (uint32_t i = 0; i < N_LISTS; i++)
-		for (uint32_t j = 0; j < cases_all[i]->n; j++)
-			for (const struct step *s = cases_all[i]->cases[j].steps;
-			     s->kind != STEP_END; s++) {
-				int r = 0;
+		for (uint32_t j = 0; j < cases_all[i]->n; j++) {
+			int r = write_seed(dir, number++, &cases_all[i]->cases[j]);
 
-				if (s->kind == STEP_FRAME || s->kind == STEP_CUTS)
-					r = write_seed(dir, number++, s);
-				if (r < 0)
-					return r;
-			}
-	printf("%u frames written\n", number);
+			if (r < 0)
+				return r;
+		}
+	printf("%u cases written\n", number);
 	return 0;
 }
 

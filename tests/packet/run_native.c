@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The core compiled into this program, under the sanitizers. */
+#ifndef __clang__
 #pragma GCC optimize("no-strict-aliasing")
+#endif
 #include "tests/packet/env_native.h"
 #include "bpf/core/forward.h"
 
@@ -81,11 +83,9 @@ static int native_run(struct runner *r, const struct frame *in, uint32_t headroo
 		headroom = NATIVE_HEADROOM;
 	native_frame_put(&env, in->b, in->len, headroom);
 	result = lb_forward(&env);
-	*ret_outcome = (struct outcome){
-		.verdict = (enum want)result.verdict,
-		.reason = result.reason,
-		.ifindex = result.verdict == LB_VERDICT_REDIRECT ? (int)result.ifindex : 0,
-	};
+	ret_outcome->verdict = (enum want)result.verdict;
+	ret_outcome->reason = result.reason;
+	ret_outcome->ifindex = result.verdict == LB_VERDICT_REDIRECT ? (int)result.ifindex : 0;
 	ret_outcome->frame.len = (uint8_t *)env.end - (uint8_t *)env.data;
 	memcpy(ret_outcome->frame.b, env.data, ret_outcome->frame.len);
 	native_frame_free(&env, headroom);

@@ -24,7 +24,8 @@ struct tables {
 	uint64_t *counters;
 };
 
-#define TEST_SLOTS 256
+#define TEST_SLOTS  256
+#define WATCHED_IDS 64 /* VIP and backend ids that cases use, and whose counters are compared */
 
 struct outcome {
 	enum want verdict;

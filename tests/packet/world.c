@@ -46,6 +46,9 @@ static void put_node(struct tables *t, enum host node)
 	t->loads[node].weight = 1000;
 }
 
+/* Cells of the index in use. */
+static uint32_t cells[8], n_cells;
+
 static void put_cell(struct tables *t, const struct lb_vip_cell *cell, int second)
 {
 	uint32_t a = lb_vip_bucket_a(cell->addr, cell->port, cell->proto);
@@ -54,6 +57,8 @@ static void put_cell(struct tables *t, const struct lb_vip_cell *cell, int secon
 
 	assert(!second || a != b);
 	assert(at->kind == LB_VIP_KIND_EMPTY);
+	assert(n_cells < sizeof(cells) / sizeof(cells[0]));
+	cells[n_cells++] = at - t->vip_index;
 	*at = *cell;
 }
 
@@ -109,22 +114,23 @@ static void put_nat(struct tables *t, const struct packet_case *c)
 	t->control->nat_port_high = c->nat_high;
 }
 
+/* What a case before may have touched; a runner's tables begin as zeros. */
 static void clear(struct runner *r)
 {
 	struct tables *t = &r->t;
 
+	for (uint32_t i = 0; i < n_cells; i++)
+		memset(&t->vip_index[cells[i]], 0, sizeof(*t->vip_index));
+	n_cells = 0;
 	memset(t->control, 0, sizeof(*t->control));
-	memset(t->vip_index, 0, LB_VIP_BUCKETS * sizeof(*t->vip_index));
-	memset(t->vips, 0, LB_VIPS_MAX * sizeof(*t->vips));
-	memset(t->pools, 0, LB_POOLS_MAX * sizeof(*t->pools));
-	memset(t->turns, 0, 2 * LB_POOLS_MAX * sizeof(*t->turns));
-	memset(t->members, 0, 2 * LB_POOLS_MAX * sizeof(*t->members));
+	memset(t->vips, 0, WATCHED_IDS * sizeof(*t->vips));
+	memset(t->pools, 0, (POOL + 1) * sizeof(*t->pools));
 	memset(t->slots, 0, TEST_SLOTS * sizeof(*t->slots));
-	memset(t->backends, 0, LB_BACKENDS_MAX * sizeof(*t->backends));
-	memset(t->loads, 0, LB_BACKENDS_MAX * sizeof(*t->loads));
+	memset(t->backends, 0, WATCHED_IDS * sizeof(*t->backends));
+	memset(t->loads, 0, WATCHED_IDS * sizeof(*t->loads));
 	memset(t->limit, 0, sizeof(*t->limit));
-	memset(t->vip_counts, 0, LB_VIPS_MAX * sizeof(*t->vip_counts));
-	memset(t->backend_counts, 0, LB_BACKENDS_MAX * sizeof(*t->backend_counts));
+	memset(t->vip_counts, 0, WATCHED_IDS * sizeof(*t->vip_counts));
+	memset(t->backend_counts, 0, WATCHED_IDS * sizeof(*t->backend_counts));
 	memset(t->counters, 0, LB_REASONS_MAX * sizeof(*t->counters));
 	r->flows_clear(r);
 }
