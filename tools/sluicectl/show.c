@@ -77,7 +77,7 @@ const char *show_ms(char *buf, size_t size, json_int_t ms)
 
 void show_json(const json_t *json)
 {
-	json_dumpf(json, stdout, JSON_INDENT(2));
+	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
 }
 

@@ -22,6 +22,9 @@
 
 static const char diff_path[] = "/v1/diff";
 
+/* 0.2 and not 0.20000000000000001; whole up to 10^12. */
+#define ANSWER_FORMAT (JSON_INDENT(1) | JSON_REAL_PRECISION(12))
+
 struct control {
 	struct agent *agent;
 	struct http_server *server;
@@ -33,10 +36,15 @@ struct control {
 
 static enum MHD_Result answer(struct MHD_Connection *conn, unsigned int status, json_t *json)
 {
-	char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+	_cleanup_free_ char *dump = json ? json_dumps(json, ANSWER_FORMAT) : NULL;
+	char *text = NULL;
+	int len = 0;
 
 	json_decref(json);
-	return http_server_answer(conn, status, "application/json", text, text ? strlen(text) : 0);
+	if (dump)
+		len = asprintf(&text, "%s\n", dump); /* a terminal's next prompt is on its own line */
+	return http_server_answer(conn, status, "application/json", len < 0 ? NULL : text,
+				  len < 0 ? 0 : (size_t)len);
 }
 
 static enum MHD_Result fail(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...)
