@@ -2,6 +2,7 @@
 """Metrics and the status page of the agent, as Prometheus and people read them."""
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -15,6 +16,8 @@ from tests.lib.wait import port_open, wait_until
 PORT = 9911
 PROMETHEUS_PORT = 9090
 RULES = os.path.join(ROOT, "tools", "prometheus", "sluice.rules.yml")
+DASHBOARD = os.path.join(ROOT, "tools", "grafana", "sluice.json")
+NAME = re.compile(r"\b(?:sluice|process)_[a-z_]+")
 
 
 def started(t, nodes=2, agent=True, **top):
@@ -52,6 +55,22 @@ def value(page, series):
     return None
 
 
+def names_in(path):
+    """Metrics that a file of rules or a dashboard speaks of."""
+    with open(path, encoding="utf-8") as f:
+        return set(NAME.findall(f.read()))
+
+
+def expressions():
+    """Those of the dashboard, as Grafana would send them."""
+    with open(DASHBOARD, encoding="utf-8") as f:
+        panels = json.load(f)["panels"]
+    for panel in panels:
+        for target in panel["targets"]:
+            yield (target["expr"].replace("$instance", ".*").replace("$pool", ".*")
+                   .replace("$__rate_interval", "1m"))
+
+
 def lint(page):
     done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True,
                           text=True, timeout=20)
@@ -62,10 +81,18 @@ def lint(page):
 def promtool(t):
     t.need("promtool", "loadgen")
     tb, mocks, agent = started(t, nodes=3)
+    targets = os.path.join(t.log_dir, "targets.json")
+    with open(targets, "w", encoding="utf-8") as f:
+        json.dump([{"targets": [f"{tb['node3'].ip4}:{mock.PORT}"]}], f)
+    settings = one_pool(tb)
+    settings["pools"].append({"name": "found", "preset": "vllm", "port": mock.PORT,
+                              "discovery": {"file": targets}})
+    agent.write_config(settings)
+    agent.ctl("reload")
     loadgen.run(tb.client, "spread", loadgen.url(tb.vip4), count=300)
     agent.ctl("drain", "node2", "--deadline", "60s")
     mocks["node3"].kill()
-    wait_until(lambda: sorted(states(agent)) == ["draining", "healthy", "unhealthy"], 10, "states")
+    wait_until(lambda: states(agent)[:3] == ["healthy", "draining", "unhealthy"], 10, "states")
     page = get(tb.ingress, "/metrics")
     equal(lint(page), (0, ""), "promtool check metrics, TCP")
     equal(lint(agent.api("/metrics")), (0, ""), "promtool check metrics, the agent's socket")
@@ -82,8 +109,13 @@ def promtool(t):
     between(value(page, f'sluice_node_load_age_seconds{{{node}"node1"}}'), 0, 1, "age of load")
     between(value(page, "sluice_agent_heartbeat_age_seconds"), 0, 1, "age of the heartbeat")
     between(value(page, "process_start_time_seconds"), time.time() - 60, time.time(), "start")
+    between(value(page, "process_resident_memory_bytes"), 1e6, 1e9, "memory")
+    equal(value(page, 'sluice_pool_discovery_nodes{pool="found"}'), 1, "nodes found")
+    there = set(NAME.findall(page))
+    for path in (RULES, DASHBOARD):
+        equal(names_in(path) - there, set(), f"metrics of {os.path.basename(path)} that are not there")
     counted = sum(len(line) > 1 and line[0] != "#" for line in page.splitlines())
-    between(counted, 200, 1000, "series of three nodes")
+    between(counted, 200, 1000, "series of four nodes")
 
 
 @case("Prometheus scrapes the agent, and its alert about a dead node becomes pending", timeout_s=60)
@@ -114,6 +146,8 @@ def prometheus(t):
     wait_until(lambda: list((query('up{job="sluice"}') or {}).values()) == [1], 20, "it is up")
     equal(list(query("sum(sluice_pool_healthy_capacity)").values()), [2], "healthy capacity")
     equal(query('ALERTS'), {}, "alerts while all is well")
+    for expression in expressions():
+        assert query(expression) is not None, f"not understood: {expression}"
     mocks["node2"].kill()
     wait_until(lambda: query('ALERTS{alertname="SluiceNodeDown",node="node2"}'), 20, "the alert")
     pending = query('ALERTS{alertname="SluiceNodeDown",alertstate="pending"}')
