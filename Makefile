@@ -214,7 +214,8 @@ install: all ## programs, units, sample configuration, README below DESTDIR= and
 	$(Q)install -D -m 755 -t $(DEST)/sbin $(B)/sluiced $(B)/xdpattach $(filter %/sluice-dpdk,$(DPDK))
 	$(Q)install -D -m 755 -t $(DEST)/bin $(B)/sluicectl
 	$(Q)install -D -m 644 -t $(DEST)/lib/sluice $(B)/decap.bpf.o
-	$(Q)install -D -m 644 -t $(DEST)/share/sluice tools/systemd/sluice.example.yaml
+	$(Q)install -D -m 644 -t $(DEST)/share/sluice tools/systemd/sluice.example.yaml \
+		tools/prometheus/sluice.rules.yml tools/grafana/sluice.json
 	$(Q)install -D -m 644 -t $(DEST)/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
 	$(Q)install -d $(DEST)/lib/systemd/system
 	$(Q)for unit in $(UNITS); do \
