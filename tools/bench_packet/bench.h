@@ -14,6 +14,11 @@
 #define FRAME_LEN  90 /* of every frame measured: headers and some data */
 #define MANY_FLOWS (1u << 20)
 
+#define BENCH_POLICIES 6 /* enum lb_policy, from 1 */
+#define BENCH_SIZES    3
+
+extern const uint32_t bench_sizes[BENCH_SIZES]; /* members of a pool */
+
 /* VIPs of the measured balancer: one for each way a packet can go. */
 enum bench_vip {
 	VIP_IPIP4,  /* ipip, IPv4 in IPv4, policy hash */
@@ -23,7 +28,8 @@ enum bench_vip {
 	VIP_GUE4,
 	VIP_P2C,    /* ipip4, p2c; alt is always the busier */
 	VIP_ENTRY,  /* ipip4, every flow has an entry: "exceptions" */
-	VIP_N,
+	VIP_NEW,    /* the first of a VIP for each policy and size of pool: bench_vip_new() */
+	VIP_N = VIP_NEW + BENCH_POLICIES * BENCH_SIZES,
 	VIP_NONE = VIP_N, /* an address that is no VIP */
 };
 
@@ -37,6 +43,9 @@ void bench_frame_of(enum bench_vip vip, enum bench_packet_kind kind, uint32_t i,
 		    uint8_t frame[FRAME_LEN]);
 int bench_vip_family(enum bench_vip vip);
 
+/* size: index into bench_sizes. */
+enum bench_vip bench_vip_new(uint32_t policy, uint32_t size);
+
 struct bench_balancer;
 
 /*
@@ -46,6 +55,19 @@ struct bench_balancer;
 int bench_balancer_open(struct bench_balancer **ret_balancer);
 void bench_balancer_close(struct bench_balancer *b);
 int bench_balancer_fd(const struct bench_balancer *b);
+
+/* Forgets half-open flows, their marks on slots, and the load that new flows added. */
+int bench_balancer_forget(struct bench_balancer *b);
+
+/* Bytes the kernel accounts to the maps at the sizes of the object file, and to an entry. */
+struct bench_memory {
+	uint64_t defaults; /* all maps but those of mode nat */
+	double flow;
+	double half_open;
+	double nat; /* both entries of a flow */
+};
+
+int bench_memory(struct bench_memory *ret_memory);
 
 /* Packets the VIP counted since the start, on all CPUs. */
 uint64_t bench_balancer_packets(const struct bench_balancer *b, enum bench_vip vip);

@@ -93,6 +93,15 @@ static const struct variant_spec specs[V_N] = {
 			       20, XDP_TX},
 };
 
+/* SYNs of distinct flows, for each policy and size of pool; the tables are emptied in between. */
+#define NEW_FLOWS      65536
+#define NEW_ROUNDS     6
+#define POLICY_OF(row) ((row) + 1) /* enum lb_policy */
+
+static const char *const policies[BENCH_POLICIES] = {
+	"hash", "p2c", "least-queue", "least-conn", "round-robin", "weighted-round-robin",
+};
+
 #define SHORT_CHUNKS 16
 #define LONG_CHUNKS  (MANY_FLOWS / BENCH_CHUNK)
 
@@ -111,6 +120,8 @@ struct bench {
 	int fds[PROGRAM_N];
 	struct bench_loop *loops[V_N];
 	struct samples samples[V_N];
+	struct bench_loop *new_loops[BENCH_POLICIES][BENCH_SIZES];
+	struct samples new_samples[BENCH_POLICIES][BENCH_SIZES];
 	uint32_t rounds, long_every; /* … rounds, variants of many flows take part */
 };
 
@@ -170,8 +181,25 @@ static int open_all(struct bench *b)
 	return 0;
 }
 
+static int open_new(struct bench *b)
+{
+	int r = 0;
+
+	for (uint32_t p = 0; p < BENCH_POLICIES; p++)
+		for (uint32_t s = 0; s < BENCH_SIZES && !r; s++)
+			r = bench_loop_open(b->fds[PROGRAM_BALANCER],
+					    bench_vip_new(POLICY_OF(p), s), PACKET_SYN, NEW_FLOWS,
+					    NULL, &b->new_loops[p][s]);
+	return r;
+}
+
 static void close_all(struct bench *b)
 {
+	for (uint32_t p = 0; p < BENCH_POLICIES; p++)
+		for (uint32_t s = 0; s < BENCH_SIZES; s++) {
+			bench_loop_close(b->new_loops[p][s]);
+			free(b->new_samples[p][s].ns);
+		}
 	for (enum variant v = 0; v < V_N; v++) {
 		bench_loop_close(b->loops[v]);
 		free(b->samples[v].ns);
@@ -227,11 +255,8 @@ static int check_variant(struct bench *b, enum variant v)
 	return 0;
 }
 
-static int run_variant(struct bench *b, enum variant v)
+static int run_loop(struct bench_loop *l, struct samples *s, uint32_t chunks)
 {
-	uint32_t chunks = specs[v].length == LONG ? LONG_CHUNKS : SHORT_CHUNKS;
-	struct samples *s = &b->samples[v];
-
 	if (s->n + chunks > s->room) {
 		s->room = 2 * s->room + chunks;
 		s->ns = realloc(s->ns, s->room * sizeof(*s->ns));
@@ -239,7 +264,27 @@ static int run_variant(struct bench *b, enum variant v)
 			return -ENOMEM;
 	}
 	s->n += chunks;
-	return bench_loop_run(b->loops[v], chunks, s->ns + s->n - chunks);
+	return bench_loop_run(l, chunks, s->ns + s->n - chunks);
+}
+
+static int run_variant(struct bench *b, enum variant v)
+{
+	return run_loop(b->loops[v], &b->samples[v],
+			specs[v].length == LONG ? LONG_CHUNKS : SHORT_CHUNKS);
+}
+
+static int run_new(struct bench *b)
+{
+	int r = 0;
+
+	for (uint32_t round = 0; round < NEW_ROUNDS; round++)
+		for (uint32_t p = 0; p < BENCH_POLICIES; p++)
+			for (uint32_t s = 0; s < BENCH_SIZES && !r; s++) {
+				r = run_loop(b->new_loops[p][s], &b->new_samples[p][s],
+					     NEW_FLOWS / BENCH_CHUNK);
+				r = r ?: bench_balancer_forget(b->balancer);
+			}
+	return r;
 }
 
 static int run_rounds(struct bench *b)
@@ -285,6 +330,42 @@ static struct figure many(const struct figure *f, enum variant v)
 	return plus(minus(f[v], f[V_ENCAP_MANY]), minus(f[V_ENCAP], f[V_EMPTY]));
 }
 
+static int put_new(struct bench *b, json_t *doc, struct figure empty)
+{
+	json_t *all = json_object();
+	int r = 0;
+
+	for (uint32_t p = 0; p < BENCH_POLICIES; p++) {
+		json_t *row = json_object();
+
+		for (uint32_t s = 0; s < BENCH_SIZES; s++) {
+			struct figure f = minus(figure_of(&b->new_samples[p][s]), empty);
+			char name[16];
+
+			snprintf(name, sizeof(name), "%u", bench_sizes[s]);
+			r |= json_object_set_new(row, name,
+						 json_pack("{s:f,s:f,s:I}", "least", f.least,
+							   "median", f.median, "per_s",
+							   (json_int_t)(1e9 / f.least)));
+		}
+		r |= json_object_set_new(all, policies[p], row);
+	}
+	return json_object_set_new(doc, "new_flows_ns", all) | r;
+}
+
+static int put_memory(json_t *doc)
+{
+	struct bench_memory m;
+	int r = bench_memory(&m);
+
+	if (r < 0)
+		return r;
+	r = json_object_set_new(doc, "bytes_a_flow",
+				json_pack("{s:f,s:f,s:f}", "flows", m.flow, "half_open",
+					  m.half_open, "nat", m.nat));
+	return json_object_set_new(doc, "memory_defaults_bytes", json_integer(m.defaults)) | r;
+}
+
 static int write_figures(struct bench *b, const char *path)
 {
 	json_t *doc = json_object();
@@ -304,6 +385,8 @@ static int write_figures(struct bench *b, const char *path)
 	r |= put_figure(doc, "hot_ipip4_1m_flows_ns", many(f, V_HOT_MANY));
 	r |= put_figure(doc, "syn_1m_ns", many(f, V_SYN_MANY));
 	r |= put_figure(doc, "exceptions_1m_ns", many(f, V_EXCEPTIONS_MANY));
+	r |= put_new(b, doc, f[V_EMPTY_MANY]);
+	r |= put_memory(doc);
 	r |= json_object_set_new(doc, "kernel", json_string(host.release));
 	r |= json_object_set_new(doc, "chunks_a_variant", json_integer(b->samples[0].n));
 	r |= json_object_set_new(doc, "packets_a_chunk", json_integer(BENCH_CHUNK));
@@ -346,7 +429,9 @@ static int bench_all(struct bench *b, const char *path)
 	}
 	for (enum variant v = 0; v < V_N && !r; v++)
 		r = check_variant(b, v);
+	r = r ?: open_new(b);
 	r = r ?: run_rounds(b);
+	r = r ?: run_new(b);
 	r = r ?: check_counted(b);
 	r = r ?: write_figures(b, path);
 	if (r < 0)

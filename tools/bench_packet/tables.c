@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,9 +19,10 @@
 #include "maps/vip.h"
 #include "tools/bench_packet/bench.h"
 
-#define NODES	   100 /* of each family; IPv4 are 1 … 100, IPv6 101 … 200 */
+#define NODES	   100	/* of each family; IPv4 are 1 … 100, IPv6 101 … 200 */
+#define SIZED_BASE 1000 /* nodes 1001 … of the pools whose size is measured */
 #define EPOCH	   1
-#define POOLS	   3
+#define POOLS	   (POOL_SIZED + BENCH_SIZES)
 #define LOOPBACK   1
 #define PORT	   443
 #define ENTRY_ROOM (2 * MANY_FLOWS)
@@ -29,7 +31,10 @@ enum pool {
 	POOL_V4 = 0,
 	POOL_V6 = 1,
 	POOL_ENTRY = 2,
+	POOL_SIZED = 3, /* the first of a pool for each of bench_sizes */
 };
+
+const uint32_t bench_sizes[BENCH_SIZES] = {8, 64, 512};
 
 struct vip_kind {
 	enum lb_mode mode;
@@ -38,7 +43,7 @@ struct vip_kind {
 	int family;
 };
 
-static const struct vip_kind kinds[VIP_N] = {
+static const struct vip_kind fixed[VIP_NEW] = {
 	[VIP_IPIP4] = {LB_MODE_IPIP, LB_POLICY_HASH, POOL_V4, 4},
 	[VIP_IPIP6] = {LB_MODE_IPIP, LB_POLICY_HASH, POOL_V6, 6},
 	[VIP_L2DSR4] = {LB_MODE_L2DSR, LB_POLICY_HASH, POOL_V4, 4},
@@ -50,12 +55,27 @@ static const struct vip_kind kinds[VIP_N] = {
 
 struct bench_balancer {
 	struct balancer_bpf *skel;
+	struct lb_load *loads;
+	struct lb_slot *slots;
 	uint32_t cpus;
 };
 
 int bench_vip_family(enum bench_vip vip)
 {
-	return vip == VIP_NONE ? 4 : kinds[vip].family;
+	return vip >= VIP_NEW ? 4 : fixed[vip].family;
+}
+
+enum bench_vip bench_vip_new(uint32_t policy, uint32_t size)
+{
+	return VIP_NEW + (policy - LB_POLICY_HASH) * BENCH_SIZES + size;
+}
+
+static struct vip_kind kind_of(enum bench_vip vip)
+{
+	if (vip < VIP_NEW)
+		return fixed[vip];
+	return (struct vip_kind){LB_MODE_IPIP, LB_POLICY_HASH + (vip - VIP_NEW) / BENCH_SIZES,
+				 POOL_SIZED + (vip - VIP_NEW) % BENCH_SIZES, 4};
 }
 
 /* 192.0.2.(100 + vip), 2001:db8:2::(100 + vip). */
@@ -149,7 +169,7 @@ static void *memory_of(const struct bpf_map *map)
 
 static void put_node(struct lb_backend *b, struct lb_load *load, uint32_t id)
 {
-	int family = id <= NODES ? 4 : 6;
+	int family = id <= NODES || id > SIZED_BASE ? 4 : 6;
 
 	client_address(0xe00000 + id, family, (uint8_t *)b->addr);
 	vip_address(VIP_NONE, family, (uint8_t *)b->src);
@@ -161,12 +181,14 @@ static void put_node(struct lb_backend *b, struct lb_load *load, uint32_t id)
 	b->family = family;
 	b->flags = LB_BACKEND_F_ALIVE | LB_BACKEND_F_NEXTHOP;
 	load->weight = 1000;
-	load->base = id % 2 ? 0 : 0x40000000; /* second choices are the even ones */
+	/* Second choices are the even ones; where they must not be chosen they are busy. */
+	load->base = id % 2 || id > SIZED_BASE ? 0 : 0x40000000;
 }
 
 static void put_vip(struct lb_vip_cell *index, struct lb_vip *vips, enum bench_vip id)
 {
-	const struct vip_kind *k = &kinds[id];
+	const struct vip_kind kind = kind_of(id), *k = &kind;
+	int track = k->policy > LB_POLICY_P2C ? LB_VIP_F_TRACK : 0;
 	struct lb_vip_cell cell = {
 		.port = htons(PORT), .proto = 6, .kind = LB_VIP_KIND_SERVICE, .vip = id};
 	uint32_t at;
@@ -179,7 +201,7 @@ static void put_vip(struct lb_vip_cell *index, struct lb_vip *vips, enum bench_v
 	vips[id] = (struct lb_vip){
 		.slot_base = k->pool * LB_SLOTS_MAX,
 		.n_slots = LB_SLOTS_MAX,
-		.flags = LB_VIP_F_ACTIVE,
+		.flags = LB_VIP_F_ACTIVE | track,
 		.pool = k->pool,
 		.mode = k->mode,
 		.policy = k->policy,
@@ -195,13 +217,33 @@ static void put_vip(struct lb_vip_cell *index, struct lb_vip *vips, enum bench_v
 /* Odd nodes are first choices, even ones second: neighbours in the table are unrelated. */
 static struct lb_slot slot_of(enum pool pool, uint32_t i)
 {
-	uint32_t n = i * 2654435761u >> 8, base = pool == POOL_V6 ? NODES : 0;
-	struct lb_slot s = {.cur = base + 1 + n % (NODES / 2) * 2,
-			    .alt = base + 2 + n / 64 % (NODES / 2) * 2};
+	uint32_t n = i * 2654435761u >> 8, base = pool == POOL_V6 ? NODES : 0, half = NODES / 2;
+	struct lb_slot s;
 
+	if (pool >= POOL_SIZED) {
+		base = SIZED_BASE;
+		half = bench_sizes[pool - POOL_SIZED] / 2;
+	}
+	s = (struct lb_slot){.cur = base + 1 + n % half * 2, .alt = base + 2 + n / 64 % half * 2};
 	if (pool == POOL_ENTRY)
 		s.exc = EPOCH;
 	return s;
+}
+
+/* Members and turns of a pool whose size is measured. */
+static int put_pool(struct bench_balancer *b, uint32_t pool, uint32_t n)
+{
+	struct lb_members *members = memory_of(b->skel->maps.members);
+	struct lb_turns *turns = memory_of(b->skel->maps.turns);
+	struct lb_pool *pools = memory_of(b->skel->maps.pools);
+
+	if (!members || !turns || !pools)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		members[2 * pool].backend[i] = turns[2 * pool].backend[i] = SIZED_BASE + i + 1;
+	pools[pool].n_members = n;
+	pools[pool].n_turns = n;
+	return 0;
 }
 
 static int put_tables(struct bench_balancer *b)
@@ -215,6 +257,8 @@ static int put_tables(struct bench_balancer *b)
 
 	if (!control || !index || !vips || !slots || !backends || !loads)
 		return -ENOMEM;
+	b->loads = loads;
+	b->slots = slots;
 	lb_hash_expand((__u64[2]){0x0123456789abcdefULL, 0xfedcba9876543210ULL}, &control->hash);
 	control->epoch = EPOCH;
 	control->new_entries_per_s = 1000000000;
@@ -223,6 +267,11 @@ static int put_tables(struct bench_balancer *b)
 	control->abi = LB_ABI_VERSION;
 	for (uint32_t id = 1; id <= 2 * NODES; id++)
 		put_node(&backends[id], &loads[id], id);
+	for (uint32_t id = SIZED_BASE + 1; id <= SIZED_BASE + bench_sizes[BENCH_SIZES - 1]; id++)
+		put_node(&backends[id], &loads[id], id);
+	for (uint32_t i = 0; i < BENCH_SIZES; i++)
+		if (put_pool(b, POOL_SIZED + i, bench_sizes[i]) < 0)
+			return -ENOMEM;
 	for (uint32_t id = 0; id < VIP_N; id++)
 		put_vip(index, vips, id);
 	for (uint32_t i = 0; i < POOLS * LB_SLOTS_MAX; i++)
@@ -298,6 +347,82 @@ void bench_balancer_close(struct bench_balancer *b)
 int bench_balancer_fd(const struct bench_balancer *b)
 {
 	return bpf_program__fd(b->skel->progs.sluice_balancer);
+}
+
+int bench_balancer_forget(struct bench_balancer *b)
+{
+	enum { BATCH = 1 << 18 }; /* all there can be: the map's buckets are walked once */
+	struct lb_flow_key *keys = calloc(BATCH, sizeof(*keys));
+	struct lb_flow *flows = calloc(BATCH, sizeof(*flows));
+	int fd = bpf_map__fd(b->skel->maps.half_open), r = keys && flows ? 0 : -ENOMEM;
+	uint32_t n = BATCH, at;
+
+	if (!r)
+		r = bpf_map_lookup_and_delete_batch(fd, NULL, &at, keys, flows, &n, NULL);
+	if (r == -ENOENT)
+		r = 0; /* fewer than asked for: they were all */
+	free(keys);
+	free(flows);
+	for (uint32_t id = SIZED_BASE + 1; id <= SIZED_BASE + bench_sizes[BENCH_SIZES - 1]; id++)
+		b->loads[id].inc = b->loads[id].flows = 0;
+	for (uint32_t i = POOL_SIZED * LB_SLOTS_MAX; i < POOLS * LB_SLOTS_MAX; i++)
+		b->slots[i].exc = 0;
+	return r;
+}
+
+/* What the kernel accounts to a map. */
+static uint64_t memory_used(int fd)
+{
+	unsigned long long bytes = 0;
+	char path[64], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "memlock: %llu", &bytes) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return bytes;
+}
+
+static double per_entry(const struct bpf_map *map)
+{
+	return (double)memory_used(bpf_map__fd(map)) / bpf_map__max_entries(map);
+}
+
+static int load_nat_tables(struct balancer_bpf *skel)
+{
+	int r = bpf_map__set_max_entries(skel->maps.nat_flows, 1 << 16);
+
+	r = r ?: bpf_map__set_map_flags(skel->maps.nat_flows, 0);
+	r = r ?: bpf_map__set_max_entries(skel->maps.nat_replies, 1 << 16);
+	r = r ?: bpf_map__set_map_flags(skel->maps.nat_replies, 0);
+	return r ?: balancer_bpf__load(skel);
+}
+
+int bench_memory(struct bench_memory *ret_memory)
+{
+	struct balancer_bpf *skel = balancer_bpf__open();
+	struct bench_memory m = {0};
+	struct bpf_map *map;
+	int r;
+
+	if (!skel)
+		return -errno;
+	r = load_nat_tables(skel);
+	if (!r) {
+		bpf_object__for_each_map(map, skel->obj)
+			if (map != skel->maps.nat_flows && map != skel->maps.nat_replies)
+				m.defaults += memory_used(bpf_map__fd(map));
+		m.flow = per_entry(skel->maps.flows);
+		m.half_open = per_entry(skel->maps.half_open);
+		m.nat = per_entry(skel->maps.nat_flows) + per_entry(skel->maps.nat_replies);
+		*ret_memory = m;
+	}
+	balancer_bpf__destroy(skel);
+	return r;
 }
 
 uint64_t bench_balancer_packets(const struct bench_balancer *b, enum bench_vip vip)
