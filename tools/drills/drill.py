@@ -16,8 +16,10 @@ connections, broken streams, and each check with what was expected and measured.
 """
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import socket
 import threading
 import time
 
@@ -235,6 +237,45 @@ class Drill:
             self.check("the agent's own errors", "0 packets", f"{self.packets('internal')} packets",
                        self.packets("internal") == 0)
         self.finish()
+
+
+class Talkers:
+    """Kept connections of a client to the VIP, and the node that each one has."""
+
+    def __init__(self, drill: Drill, count: int = 40):
+        self.drill = drill
+        self.nodes: list[tuple[str, http.client.HTTPConnection]] = []
+        for _ in range(count):
+            conn = http.client.HTTPConnection(drill.tb.vip4, PORT, timeout=2)
+            conn.sock = drill.tb.client.call(socket.create_connection, (drill.tb.vip4, PORT), 2)
+            conn.auto_open = 0
+            self.nodes.append((self._ask(conn), conn))
+
+    @staticmethod
+    def _ask(conn) -> str:
+        conn.request("GET", "/health")
+        return json.loads(conn.getresponse().read())["name"]
+
+    def check(self, lost: str) -> None:
+        """Those of the lost node are reset as soon as they say something; all others answer."""
+        reset, answered, wrong, slowest = 0, 0, [], 0.0
+        for name, conn in self.nodes:
+            began = time.monotonic()
+            try:
+                answered += self._ask(conn) == name != lost
+            except (ConnectionResetError, http.client.RemoteDisconnected, BrokenPipeError):
+                reset += name == lost
+                if name != lost:
+                    wrong.append(f"{name} was reset")
+            except OSError as e:
+                wrong.append(f"{name}: {e}")
+            slowest = max(slowest, time.monotonic() - began)
+            conn.close()
+        all_right = reset > 0 and not wrong and reset + answered == len(self.nodes)
+        self.drill.check("connections that speak again", f"those of {lost} are reset, within 0.5 s; "
+                         "the others are answered",
+                         f"{reset} reset, {answered} answered of {len(self.nodes)}, slowest "
+                         f"{slowest:.3f} s {'; '.join(wrong[:3])}", all_right and slowest < 0.5)
 
 
 def _words(want: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from tests.lib import config
 from tests.lib.case import case
 from tests.lib.loadgen import run, url
 from tests.lib.wait import wait_until
-from tools.drills.drill import Drill, fleet
+from tools.drills.drill import Drill, Talkers, fleet
 
 # Two refusals, 0.2 s apart; the first follows the end of the kept connection at once.
 REFUSED_S = 0.8
@@ -47,13 +47,16 @@ def process_killed(t):
         d.only_on("node2")
 
 
-@case("host unplugged: noticed by silence, new connections go elsewhere", timeout_s=60)
+@case("host unplugged: noticed by silence, new connections go elsewhere, old ones are reset",
+      timeout_s=60)
 def host_unplugged(t):
     with Drill(t) as d:
         node = d.tb["node3"]
         d.start_load(silence_s=8)
+        talkers = Talkers(d)
         d.fault(node.plug, False)
         d.noticed({"node3": "unhealthy"}, SILENT_S)
+        talkers.check("node3")
         time.sleep(1)
         since = time.monotonic()
         node.plug(True)
