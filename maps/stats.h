@@ -62,7 +62,8 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(OVERFLOW_RATE, "overflow_rate", "over the limit of new entries a second")                \
 	X(ALT_CHOSEN, "alt_chosen", "new flow went to the second choice")                          \
 	X(ICMP_FLOW, "icmp_flow", "ICMP error sent to the backend of its flow")                    \
-	X(NAT_PORTS, "nat_ports", "nat: no free source port")
+	X(NAT_PORTS, "nat_ports", "nat: no free source port")                                      \
+	X(OVERFLOW_LEARN, "overflow_learn", "flow of a slot in transition not learned")
 
 enum lb_reason {
 #define X(e, name, text) LB_R_##e,
@@ -91,7 +92,7 @@ struct lb_control {
 	__u32 abi; /* LB_ABI_VERSION; written last, 0: half made */
 	__u32 epoch; /* 1 … 65535: scan epoch, stored in lb_slot.exc */
 	struct lb_hash_key hash;
-	__u32 new_entries_per_s; /* per CPU: new exceptions a second */
+	__u32 new_entries_per_s; /* per CPU: new exceptions a second; by SYNs, and as many learned */
 	__u32 replies_per_s;	 /* per CPU: crafted resets, echo and ICMP answers a second */
 	__u32 n_cpus;		 /* regions in the counter maps */
 	__u16 nat_port_low;	 /* source ports of mode nat; low 0: no VIP has that mode */
@@ -107,7 +108,9 @@ struct lb_limit {
 	__u32 entries_left;
 	__u32 replies_tick;
 	__u32 replies_left;
-	__u32 pad[12];
+	__u32 learn_tick; /* its own, so that a flood of SYNs does not keep live flows unlearned */
+	__u32 learn_left;
+	__u32 pad[10];
 };
 LB_STATIC_SIZE(struct lb_limit, 64);
 

@@ -67,6 +67,15 @@ static __always_inline int lb_may_add(struct lb_env *env, __u32 now)
 	return 0;
 }
 
+static __always_inline int lb_may_learn(struct lb_env *env, __u32 now)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+	struct lb_limit *lim = lb_env_limit(env);
+
+	return ctl && lim &&
+	       lb_take_token(&lim->learn_tick, &lim->learn_left, ctl->new_entries_per_s, now);
+}
+
 static __always_inline void lb_slot_mark(struct lb_env *env, struct lb_slot *slot)
 {
 	const struct lb_control *ctl = lb_env_control(env);
@@ -123,7 +132,9 @@ static __always_inline int lb_flow_remember(struct lb_env *env, enum lb_flow_tab
 		.slot = slot_index,
 	};
 
-	if ((!b && backend != LB_BACKEND_LOCAL) || !lb_may_add(env, now))
+	if (!b && backend != LB_BACKEND_LOCAL)
+		return -1;
+	if (table == LB_FLOWS ? !lb_may_learn(env, now) : !lb_may_add(env, now))
 		return -1;
 	flow.generation = b ? b->generation : 0;
 	if (lb_env_flow_put(env, table, key, &flow) < 0) {

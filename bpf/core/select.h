@@ -347,6 +347,8 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 			      pkt->tcp_flags & LB_TCP_FIN ? LB_FLOW_F_CLOSING : LB_FLOW_F_COUNTED,
 			      now))
 		lb_count_event(env, LB_EV_FLOW_LEARNED);
+	else
+		lb_count_event(env, LB_EV_OVERFLOW_LEARN);
 	return LB_R_OK;
 }
 

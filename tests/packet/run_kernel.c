@@ -244,6 +244,7 @@ static void kernel_pass(struct runner *r, uint32_t ticks)
 	age_map(balancer->maps.nat_flows, offsetof(struct lb_nat_flow, seen), ticks);
 	age_map(balancer->maps.nat_replies, offsetof(struct lb_nat_reply, seen), ticks);
 	r->t.limit->entries_tick = ~0u;
+	r->t.limit->learn_tick = ~0u;
 	r->t.limit->replies_tick = ~0u;
 }
 

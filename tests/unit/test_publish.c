@@ -221,6 +221,27 @@ static void test_transition_ends_after_idle_time_and_not_before(void **state)
 	assert_int_equal(publish_in_transition(f->p, f->pool), 0);
 }
 
+static void test_a_flow_that_could_not_be_learned_holds_transitions(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
+	uint64_t *unlearned = &f->t.reasons[LB_REASONS_MAX + LB_EV_OVERFLOW_LEARN]; /* of CPU 1 */
+	const uint64_t over_ms = NOW + IDLE_MS + 200;
+
+	*unlearned = 7; /* before this agent began */
+	restart(f, NOW);
+	publish_all(f, a, 0, NOW);
+	publish_all(f, b, 0, NOW);
+	*unlearned = 8;
+	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms - 1000, 100000), 0);
+	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms, 100000), 0);
+	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms + IDLE_MS - 1000, 100000),
+			 0);
+	assert_slot(f, b, 0, a);
+	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms + IDLE_MS, 100000),
+			 N_SLOTS);
+}
+
 static void test_transition_away_from_this_host_is_short(void **state)
 {
 	struct fixture *f = *state;
@@ -1150,6 +1171,7 @@ int main(void)
 		T(test_this_host_is_a_backend_that_is_always_alive),
 		T(test_exc_is_kept_and_alt_never_equals_cur),
 		T(test_transition_ends_after_idle_time_and_not_before),
+		T(test_a_flow_that_could_not_be_learned_holds_transitions),
 		T(test_transition_away_from_this_host_is_short),
 		T(test_a_shorter_idle_time_holds_for_this_host_too),
 		T(test_end_of_transitions_keeps_to_its_budget),

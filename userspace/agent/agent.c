@@ -32,6 +32,14 @@ int64_t agent_now_ms(const struct agent *agent)
 	return 0;
 }
 
+int64_t agent_clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 uint64_t agent_boottime_ms(void)
 {
 	struct timespec ts;

@@ -275,9 +275,10 @@ static void rebuild(struct pool *pool, const struct weight_verdict *verdict, int
 
 	if (verdict->empty && pool->settled && pool->agent->fallback)
 		fallback_pool_empty(pool->agent->fallback, pool, now_ms);
+	/* The loop's time is that of the event; a transition must not begin before its slots do. */
 	if (r == 0)
 		r = publish_slots(pool->agent->publish, pool->id, pool->n_slots, pool->cur,
-				  pool->alt, (uint64_t)now_ms, &written);
+				  pool->alt, (uint64_t)agent_clock_ms(), &written);
 	if (r == 0)
 		r = publish_lists(pool);
 	if (r < 0) {

@@ -157,6 +157,7 @@ int publish_new(struct tables *t, publish_grace_fn grace, void *userdata, uint64
 	p->grace = grace;
 	p->userdata = userdata;
 	p->start_ms = now_ms;
+	p->unlearned = tables_reason(t, LB_EV_OVERFLOW_LEARN);
 	p->next_backend = 1;
 	r = adopt(p, now_ms);
 	if (r < 0) {

@@ -165,7 +165,8 @@ int publish_slots(struct publish *p, uint32_t pool, uint32_t n_slots, const uint
  * End transitions older than flow_idle_ms in up to budget slots, going on where the last call
  * stopped; those from LB_BACKEND_LOCAL after PUBLISH_LOCAL_IDLE_MS, if that is less: this host's
  * answers are short, and while they last every new flow of the slot needs an entry.
- * Returns the number of slots it ended.
+ * Of the others none ends until flow_idle_ms after a flow could not be learned, for it may have no
+ * entry still; so call it more often than that. Returns the number of slots it ended.
  */
 #define PUBLISH_LOCAL_IDLE_MS 60000
 uint32_t publish_end_transitions(struct publish *p, uint64_t flow_idle_ms, uint64_t now_ms,

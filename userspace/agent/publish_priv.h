@@ -20,6 +20,8 @@ struct publish {
 	uint32_t in_transition[LB_POOLS_MAX];
 	uint32_t sweep_pool; /* where publish_end_transitions() goes on */
 	uint32_t sweep_slot;
+	uint64_t unlearned; /* flows of slots in transition that could not be learned, so far */
+	uint64_t unlearned_ms; /* when one was last seen; 0: never */
 
 	uint32_t refs[LB_BACKENDS_MAX]; /* places in slots that name the backend */
 	uint16_t key_head[PUBLISH_KEYS];

@@ -120,6 +120,18 @@ struct transition_limits {
 	uint32_t local; /* from this host */
 };
 
+/* A live flow without an entry may be anywhere until flow_idle after one could not be learned. */
+static bool some_unlearned(struct publish *p, uint64_t idle_ms, uint64_t now_ms)
+{
+	uint64_t unlearned = tables_reason(p->t, LB_EV_OVERFLOW_LEARN);
+
+	if (unlearned != p->unlearned) {
+		p->unlearned = unlearned;
+		p->unlearned_ms = now_ms;
+	}
+	return p->unlearned_ms && now_ms - p->unlearned_ms <= idle_ms;
+}
+
 static uint32_t limit_of(const struct publish *p, uint64_t idle_ms, uint64_t now_ms)
 {
 	uint64_t run_ms = now_ms - p->start_ms;
@@ -156,6 +168,8 @@ uint32_t publish_end_transitions(struct publish *p, uint64_t flow_idle_ms, uint6
 	};
 	uint32_t ended = 0;
 
+	if (some_unlearned(p, flow_idle_ms, now_ms))
+		limits.nodes = 0;
 	if (!limits.local)
 		return 0;
 	/* once around at the most: budget may exceed what there is */

@@ -88,6 +88,7 @@ static void dpdk_pass(struct runner *r, uint32_t ticks)
 {
 	host_age(ticks);
 	r->t.limit->entries_tick = ~0u;
+	r->t.limit->learn_tick = ~0u;
 	r->t.limit->replies_tick = ~0u;
 }
 
