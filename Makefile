@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all help deps demo drills test check check-root bench bench-dpdk fuzz verify-stats install clean
+.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk fuzz verify-stats install clean
 
 B      := build
 CC     := gcc
@@ -190,6 +190,10 @@ test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
 demo: deps ## the main job on real connections, in namespaces of its own (root, under 90 s)
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/demo/demo
+
+churn: deps ## 10,000 streams for two minutes while everything changes; writes build/churn.json
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@tools/churn/churn
 
 drills: deps ## faults in a fleet under load, each with what must follow; writes build/drills.json
 	@$(MAKE) --no-print-directory -j$(JOBS) all

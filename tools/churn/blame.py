@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Connections that ended badly and what was done to the nodes -> who broke each one. Pure.
+
+A stream may end early because its node was killed, or because the deadline of its node's drain
+passed; a new connection may fail because it went to a node that was killed and not yet found dead.
+Whatever cannot be explained so is the balancer's.
+
+A stream that is cut is mostly seen to end at once, by a reset. It stalls instead where the packets
+that its node no longer gets meet the remains (TIME_WAIT) of an earlier connection with the same
+addresses and ports on another node; then what counts is when its tokens stopped.
+"""
+from __future__ import annotations
+
+import dataclasses
+
+# A stream ends when its node's reset arrives; the clocks are those of one machine.
+EARLY_S = 0.2
+LATE_S = 2.0
+UNEXPLAINED_MAX = 200  # shown one by one
+
+
+def stalled(event: dict) -> float:
+    """When the last token came, as far as the client told: `period` is the time between tokens."""
+    silent_since = event["t_end"] - event["silent_s"]
+    return min(silent_since, event["t"] + (event["tokens"] + 1) * event["period"])
+
+
+@dataclasses.dataclass
+class Cut:
+    """From `begin` to `end` a node's streams were ended by intent."""
+
+    why: str
+    node: str
+    begin: float
+    end: float
+
+    def explains(self, event: dict) -> bool:
+        """
+        A stream of the node that ended or stalled in that time; or a connection that had no answer
+        yet, which may have been sent there.
+        """
+        return event["backend"] in (self.node, None) and any(
+            self.begin - EARLY_S <= moment <= self.end + LATE_S
+            for moment in (event["t_end"], stalled(event)))
+
+
+def blame(event: dict, cuts: list[Cut]) -> str | None:
+    """Why it ended, or None: the balancer broke it."""
+    return next((cut.why for cut in cuts if cut.explains(event)), None)
+
+
+def summary(events: list[dict], cuts: list[Cut]) -> dict:
+    """Counts of what was broken and by whom, with the causes the client saw."""
+    by_intent: dict[str, int] = {}
+    causes: dict[str, int] = {}
+    unexplained = []
+    for event in events:
+        why = blame(event, cuts)
+        if why:
+            by_intent[why] = by_intent.get(why, 0) + 1
+            continue
+        name = f"{event['cause']} in {event['stage']}"
+        causes[name] = causes.get(name, 0) + 1
+        unexplained.append(event)
+    return {
+        "broken": len(events),
+        "broken_by_intent": by_intent,
+        "broken_by_balancer": len(unexplained),
+        "causes": causes,
+        "unexplained": unexplained[:UNEXPLAINED_MAX],
+    }
