@@ -743,7 +743,8 @@ static void own_namespaces(void)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+/* An argument is a pattern (* and ?) of the tests that are to run. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_first_start_pins_and_attaches),
@@ -777,5 +778,7 @@ int main(void)
 		return 77;
 	}
 	own_namespaces();
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("attach", tests, NULL, NULL);
 }

@@ -488,7 +488,8 @@ static void test_a_million_entries_are_scanned_in_short_steps(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+/* An argument is a pattern (* and ?) of the tests that are to run. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_each_entry_lives_as_long_as_it_should),
@@ -505,5 +506,7 @@ int main(void)
 		printf("skip: needs root\n");
 		return 77;
 	}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("scan (kernel)", tests, NULL, NULL);
 }

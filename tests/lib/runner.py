@@ -218,6 +218,7 @@ def main(argv: list[str]) -> int:
         print("the namespace tests need root", file=sys.stderr)
         return 1
     runner = Runner(args.logs or new_log_dir(), args.keep, args.time_factor)
+    os.environ["TEST_TIME_FACTOR"] = str(args.time_factor)  # for wait.py in the tests
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, runner.on_signal)
     for path, name, fn in cases:

@@ -2,8 +2,11 @@
 """Barriers: wait for what has to be true, never for a time that is hoped to be enough."""
 from __future__ import annotations
 
+import os
 import socket
 import time
+
+TIME_FACTOR = float(os.environ.get("TEST_TIME_FACTOR", 1))  # runner.py --time-factor
 
 
 class NotInTime(AssertionError):
@@ -15,6 +18,7 @@ def wait_until(condition, timeout_s: float, what: str, interval_s: float = 0.02,
     Call condition() until it returns something true, and return that. Exceptions of the types in
     `ignore` count as "not yet".
     """
+    timeout_s *= TIME_FACTOR
     deadline = time.monotonic() + timeout_s
     while True:
         try:
