@@ -226,7 +226,8 @@ static void a_page_has_every_object(void **state)
 	assert_line(page, "sluice_node_state{pool=\"big\",node=\"n1\",state=\"draining\"} 1\n");
 	assert_line(page, "sluice_node_state{pool=\"big\",node=\"n1\",state=\"unknown\"} 0\n");
 	assert_line(page, "sluice_node_state{pool=\"small\",node=\"n1\",state=\"unknown\"} 1\n");
-	assert_line(page, "sluice_node_state_cause{pool=\"big\",node=\"n1\",cause=\"ordered\"} 1\n");
+	assert_line(page, "sluice_node_state_cause{pool=\"big\",node=\"n1\",cause=\"ordered\"} 1"
+			  "\n");
 	assert_line(page, "sluice_node_state_cause{pool=\"big\",node=\"n2\",cause=\"start\"} 1\n");
 	assert_line(page, "sluice_node_checks_total{pool=\"big\",node=\"n1\",result=\"pass\"} 3\n");
 	assert_line(page, "sluice_node_checks_total{pool=\"big\",node=\"n1\",result=\"fail\"} 2\n");

@@ -124,7 +124,8 @@ static void a_stuck_reader_loses_lines_and_is_told(void **state)
 	end(&p);
 	told = strstr(buf, "warning ");
 	assert_non_null(told);
-	assert_int_equal(sscanf(told, "warning lines lost because the log took none: %lu", &lost), 1);
+	assert_int_equal(sscanf(told, "warning lines lost because the log took none: %lu", &lost),
+			 1);
 	assert_int_equal(lost, 20000 - n);
 	assert_non_null(strstr(buf, "again\n"));
 }

@@ -272,8 +272,8 @@ class Talkers:
             slowest = max(slowest, time.monotonic() - began)
             conn.close()
         all_right = reset > 0 and not wrong and reset + answered == len(self.nodes)
-        self.drill.check("connections that speak again", f"those of {lost} are reset, within 0.5 s; "
-                         "the others are answered",
+        self.drill.check("connections that speak again",
+                         f"those of {lost} are reset, within 0.5 s; the others are answered",
                          f"{reset} reset, {answered} answered of {len(self.nodes)}, slowest "
                          f"{slowest:.3f} s {'; '.join(wrong[:3])}", all_right and slowest < 0.5)
 

@@ -97,7 +97,8 @@ def clock_jump(t):
 
 @case("full disk: an agent that cannot write its log works on", timeout_s=60)
 def full_disk(t):
-    with open("/dev/full", "wb") as full, Drill(t, agent_start={"stdout": full, "stderr": full}) as d:
+    with open("/dev/full", "wb") as full, \
+            Drill(t, agent_start={"stdout": full, "stderr": full}) as d:
         d.start_load()
         d.fault(d.mocks["node3"].kill)
         d.noticed({"node3": "unhealthy"}, REFUSED_S)

@@ -56,9 +56,15 @@ static int take_option(json_t *keys, const char *option, const char *value,
 		       char err[DRILL_ERROR_MAX])
 {
 	static const char *const texts[][2] = {
-		{"--pool", "pool"},	    {"--ca-file", "ca_file"}, {"--min-capacity", "min_capacity"},
-		{"--deadline", "deadline"}, {"--settle", "settle"},   {"--pause", "pause"},
-		{"--interval", "interval"}, {"--timeout", "timeout"}, {"--allow", "allow"},
+		{"--pool", "pool"},
+		{"--ca-file", "ca_file"},
+		{"--min-capacity", "min_capacity"},
+		{"--deadline", "deadline"},
+		{"--settle", "settle"},
+		{"--pause", "pause"},
+		{"--interval", "interval"},
+		{"--timeout", "timeout"},
+		{"--allow", "allow"},
 	};
 	json_t *body;
 
@@ -223,7 +229,7 @@ static int check_keys(const json_t *keys, char err[DRILL_ERROR_MAX])
 static int check_whole(const struct drill_plan *plan, char err[DRILL_ERROR_MAX])
 {
 	if (!plan->n_nodes && !plan->pool)
-		return wrong(err, "which nodes? --nodes A,B or --pool NAME, or a plan that says so");
+		return wrong(err, "which nodes? --nodes A,B or --pool NAME, or a plan with them");
 	if (plan->n_nodes && plan->pool)
 		return wrong(err, "nodes and pool: one of them");
 	if (!plan->n_urls && !plan->no_probe)

@@ -169,7 +169,8 @@ static void dpdk_frames(const struct export_now *now, struct export_text *t)
 		if (!w->pid)
 			continue;
 		snprintf(name, sizeof(name), "%u", i);
-		export_text_sample(t, (double)w->received, "worker", name, "what", "received", NULL);
+		export_text_sample(t, (double)w->received, "worker", name, "what", "received",
+				   NULL);
 		export_text_sample(t, (double)w->sent, "worker", name, "what", "sent", NULL);
 		export_text_sample(t, (double)w->unsent, "worker", name, "what", "unsent", NULL);
 		export_text_sample(t, (double)w->to_kernel, "worker", name, "what", "to_kernel",
@@ -296,7 +297,7 @@ static const struct export_family families[] = {
 	COUNTS("sluice_packets_total", packets,
 	       "Packets that were not forwarded to a node, by how they ended."),
 	COUNTS("sluice_flow_events_total", flow_events,
-	       "What happened to flow entries; overflow_*: a new flow had to do without its entry."),
+	       "What happened to flow entries; overflow_*: a flow had to do without its entry."),
 	GAUGE("sluice_flow_entries", flow_entries, "Flow entries, as of the last scan."),
 	GAUGE("sluice_flow_entries_max", flow_entries_max, "Room for flow entries."),
 	GAUGE("sluice_half_open_entries", half_open, "Entries of half-open flows, last scan."),

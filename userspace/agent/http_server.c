@@ -210,8 +210,8 @@ static int start(struct http_server *s)
 {
 	s->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, s, MHD_OPTION_LISTEN_SOCKET, s->settings.fd, MHD_OPTION_CONNECTION_LIMIT,
-		s->settings.connections_max, MHD_OPTION_CONNECTION_TIMEOUT, s->settings.timeout_s,
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, s, MHD_OPTION_LISTEN_SOCKET, s->settings.fd,
+		MHD_OPTION_CONNECTION_LIMIT, s->settings.connections_max, MHD_OPTION_CONNECTION_TIMEOUT, s->settings.timeout_s,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
 		on_connection, s, MHD_OPTION_END);
 	if (!s->daemon) {
