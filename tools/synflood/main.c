@@ -183,13 +183,12 @@ static size_t put_frame(unsigned char *at, struct flood *f)
 
 static int open_device(struct flood *f)
 {
-	struct sockaddr_ll sa = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
+	struct sockaddr_ll sa = {.sll_family = AF_PACKET};
 	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(sa);
 
 	if (fd < 0)
 		return -errno;
-	sa.sll_protocol = 0; /* receives nothing */
 	sa.sll_ifindex = (int)if_nametoindex(f->s->dev);
 	if (!sa.sll_ifindex)
 		return -errno;
