@@ -134,7 +134,7 @@ struct lb_scan {
 };
 
 /* One member; 0 to go on. The shape is that of a callback of bpf_loop() (Linux 5.17). */
-static long lb_scan_member(__u32 i, void *ctx)
+static __noinline long lb_scan_member(__u32 i, void *ctx)
 {
 	struct lb_scan *scan = ctx;
 	const struct lb_members *members = lb_env_members(scan->env, scan->bank);
@@ -177,8 +177,18 @@ static __always_inline __u32 lb_choose_least(struct lb_env *env, __u32 pool_id, 
 	n = LB_READ_ONCE(pool->n_members);
 	scan.bank = pool_id * 2 + !!(n & LB_BANK_BIT);
 	scan.n = n & ~LB_BANK_BIT;
+	if (!scan.n)
+		return otherwise;
 	scan.at = lb_hash_to_slot(hash, scan.n);
-	lb_env_loop(env, scan.n < LB_MEMBERS_MAX ? scan.n : LB_MEMBERS_MAX, lb_scan_member, &scan);
+	/*
+	 * The first one here and the others by the loop: Linux before 6.7 takes a callback to be
+	 * called once, and removes what is dead then. With best_weight known to be 0, that was the
+	 * comparison.
+	 */
+	if (lb_scan_member(0, &scan))
+		return otherwise;
+	n = scan.n < LB_MEMBERS_MAX ? scan.n : LB_MEMBERS_MAX;
+	lb_env_loop(env, n - 1, lb_scan_member, &scan);
 	return scan.found;
 }
 
