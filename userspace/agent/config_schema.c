@@ -323,7 +323,9 @@ static const struct schema_field pool_fields[] = {
 	FIELD(struct config_pool, "preset", PRESET, preset),
 	FIELD(struct config_pool, "mode", WORD, mode, .words = modes),
 	FIELD(struct config_pool, "policy", WORD, policy, .words = policies),
-	FIELD(struct config_pool, "affinity", WORD, affinity, .words = affinities),
+	/* part of every flow's hash, as the slots are */
+	FIELD(struct config_pool, "affinity", WORD, affinity, .words = affinities,
+	      .flags = SCHEMA_DETACH),
 	FIELD(struct config_pool, "on_down", WORD, on_down, .words = on_downs),
 	FIELD(struct config_pool, "port", U16, port, RANGE(1, 65535)),
 	FIELD(struct config_pool, "slots", U32, slots, RANGE(0, 1000000)),
