@@ -355,7 +355,8 @@ static int apply_vip(struct agent *agent, const struct config *cfg, const struct
 		.affinity = pc->affinity == CONFIG_AFFINITY_SOURCE ? LB_AFFINITY_SOURCE
 								    : LB_AFFINITY_FLOW,
 		.on_down = on_down_of(pc->on_down),
-		.flags = LB_VIP_F_ACTIVE | (pool_tracks(pc) ? LB_VIP_F_TRACK : 0),
+		.flags = LB_VIP_F_ACTIVE | (pool_tracks(pc) ? LB_VIP_F_TRACK : 0) |
+			 (v->ping ? LB_VIP_F_PING : 0),
 	};
 	struct vip *vip;
 	int r;

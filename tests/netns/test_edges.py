@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The edges of forwarding over real connections: ICMP, sizes, fragments, dead and removed nodes."""
+import collections
+import socket
+import threading
+import time
+
+from tests.lib import config, mock
+from tests.lib.agent import Agent
+from tests.lib.case import between, case, equal
+from tests.lib.stream import Stream, who
+from tests.lib.transfer import transfer
+from tests.lib.wait import holds_for, wait_until
+
+BULK_PORT = 5001
+
+
+class Site:
+    """A testbed whose ingress host does not own the VIPs, with nodes and an agent."""
+
+    def __init__(self, t, mode="ipip", family=4, vip_port=mock.PORT, pool=None, vip=None,
+                 mocks=None, **topology):
+        t.need("sluiced", "sluicectl", "mockbackend", "decap.bpf.o", "xdpattach")
+        self.tb = t.testbed(**{"nodes": 2, **topology})
+        for address in self.tb.plan.vips4:
+            self.tb.ingress.ip("addr", "del", f"{address}/32", "dev", "lo")
+        for address in self.tb.plan.vips6:
+            self.tb.ingress.ip("addr", "del", f"{address}/128", "dev", "lo")
+        self.mocks = mock.start_all(self.tb, **(mocks or {}))
+        if mode != "l2dsr":
+            for node in self.tb.nodes:
+                node.attach_decap()
+        settings = {"mode": mode, "policy": "hash", "port": vip_port,
+                    "check": {**config.QUICK_CHECK, "port": mock.PORT},
+                    "load": {**config.QUICK_LOAD, "port": mock.PORT}, **(pool or {})}
+        self.config = config.one_pool(self.tb, family=family, port=vip_port, pool=settings)
+        for entry in self.config["vips"]:
+            entry.update(vip or {})
+        self.agent = Agent(self.tb.ingress, self.config).start(timeout_s=20)
+        self.wait_states(*["healthy"] * len(self.tb.nodes))
+
+    def states(self) -> list[str]:
+        return [node["state"] for node in self.agent.ctl("backends")["backends"]]
+
+    def wait_states(self, *want: str, timeout_s: float = 15) -> None:
+        wait_until(lambda: self.states() == list(want), timeout_s, f"states {want}")
+
+    def packets(self) -> dict[str, int]:
+        return self.agent.ctl("status")["packets"]
+
+    def reload(self, nodes: list[str]) -> None:
+        """With these nodes of the testbed and no others."""
+        every = {n["name"]: n for n in config.nodes(self.tb)}
+        self.config["pools"][0]["nodes"] = [every[name] for name in nodes]
+        self.agent.write_config(self.config)
+        self.agent.ctl("reload")
+
+    def streams(self, count: int) -> list[Stream]:
+        """Streams of both families in turn."""
+        return [Stream(self.tb.client, self.tb.vip6 if i % 2 else self.tb.vip4)
+                for i in range(count)]
+
+
+# --- ICMP -------------------------------------------------------------------------------------------
+
+
+def ping(host, address: str, *options: str) -> bool:
+    argv = ["ping", "-c2", "-i0.1", "-W1", *options, address]
+    return host.run(argv, check=False).returncode == 0
+
+
+@case("a VIP answers ping in both families, small and large, and is silent where that is turned off")
+def vip_ping(t):
+    site = Site(t)
+    for address in (site.tb.vip4, site.tb.vip6):
+        for size in ("0", "56", "1400"):
+            assert ping(site.tb.client, address, "-s", size), f"no answer from {address}, {size} bytes"
+    equal(site.packets()["ping"], 12, "echoes answered")
+    for entry in site.config["vips"]:
+        entry["ping"] = False
+    site.reload(["node1", "node2"])
+    for address in (site.tb.vip4, site.tb.vip6):
+        assert not ping(site.tb.client, address), f"{address} answers"
+    equal(site.packets()["ping"], 12, "echoes answered")
+
+
+def too_big(t, family: int, outer: int) -> None:
+    """Full-sized segments do not fit with their outer header: the client is told, and sends less."""
+    site = Site(t, family=family, vip_port=BULK_PORT, nodes=1, mtu=1500, backend_mtu=1500)
+    node = site.tb["node1"]
+    for vip in (site.tb.vip4, site.tb.vip6):
+        before = site.packets()["too_big_sent"]
+        transfer(site.tb.client, node, vip, 0.2, BULK_PORT)
+        between(site.packets()["too_big_sent"] - before, 1, 1000, f"answers to the sender to {vip}")
+        route = site.tb.client.ip("route", "get", vip)
+        assert f"mtu {1500 - outer}" in route, route
+    equal(site.packets()["too_big"], 0, "segments dropped without a word")
+
+
+@case("segments too big for an IPv4 outer header are answered, and the connection goes on")
+def too_big4(t):
+    too_big(t, 4, 20)
+
+
+@case("segments too big for an IPv6 outer header are answered, and the connection goes on")
+def too_big6(t):
+    too_big(t, 6, 40)
+
+
+def download(node, client, vip: str, size: int = 400000) -> int:
+    """Bytes that the client gets of `size` that the node sends it, over one connection to the VIP."""
+    family = socket.AF_INET6 if ":" in vip else socket.AF_INET
+    listener = node.call(socket.create_server, (vip, BULK_PORT), family=family)
+    listener.settimeout(5)
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as s:
+            s.settimeout(10)
+            s.sendall(bytes(size))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    got = 0
+    with client.call(socket.create_connection, (vip, BULK_PORT), 5) as s:
+        s.settimeout(5)
+        while data := s.recv(65536):
+            got += len(data)
+    thread.join(10)
+    return got
+
+
+def path_mtu(t, **kwargs) -> None:
+    """The router before the client takes less than the node sends; it says so to the VIP."""
+    site = Site(t, vip_port=BULK_PORT, nodes=1, edge=True, access_mtu=1400, **kwargs)
+    node, client = site.tb["node1"], site.tb.client
+    client.ip("route", "change", "default", "via", "10.77.3.253", "advmss", "1460")
+    client.ip("route", "change", "::/0", "via", "fd77:0:0:3::253", "advmss", "1440")
+    for vip in (site.tb.vip4, site.tb.vip6):
+        before = site.packets()["icmp_flow"]
+        equal(download(node, client, vip), 400000, f"bytes from {vip}")
+        between(site.packets()["icmp_flow"] - before, 1, 50, "ICMP errors sent to the node")
+
+
+@case("a router's \"too big\" about what a node sent reaches that node, and the download goes on")
+def path_mtu_ipip(t):
+    path_mtu(t)
+
+
+@case("a router's \"too big\" reaches the node by l2dsr, too")
+def path_mtu_l2dsr(t):
+    path_mtu(t, mode="l2dsr")
+
+
+@case("fragments for a VIP are dropped and counted, and those for other addresses pass")
+def fragments(t):
+    site = Site(t, mtu=1500, backend_mtu=1500)
+    for address in (site.tb.vip4, site.tb.vip6):
+        before = site.packets()["fragment"]
+        assert not ping(site.tb.client, address, "-s", "3000"), f"{address} answers fragments"
+        between(site.packets()["fragment"] - before, 4, 6, f"fragments for {address} dropped")
+    dropped = site.packets()["fragment"]
+    for address in (site.tb.ingress.ip4, site.tb.ingress.ip6):
+        assert ping(site.tb.client, address, "-s", "3000"), f"{address} does not answer"
+    equal(site.packets()["fragment"], dropped, "fragments dropped")
+
+
+# --- nodes that die ---------------------------------------------------------------------------------
+
+
+def die(site: Site, name: str) -> None:
+    """The cable is pulled: nothing answers any more, and nothing is said."""
+    site.tb[name].plug(False)
+    wait_until(lambda: site.agent.nodes()[name]["state"] == "unhealthy", 15, f"{name} is down")
+
+
+def reset_when_it_speaks(stream: Stream) -> float:
+    """
+    Seconds from a segment of the client to the reset; fails if there is none. Where tokens still
+    come, their acknowledgements have been such segments.
+    """
+    began = time.monotonic()
+    try:
+        stream.socket.send(b"\r\n")
+    except ConnectionResetError:
+        return 0.0
+    assert stream.wait_reset(1.0), f"a stream of {stream.backend} is not reset"
+    return time.monotonic() - began
+
+
+def resets(t, policy: str, layout: str = "flat") -> tuple[Site, int]:
+    """Streams of a node that died are reset by the next segment; how many of them were its own."""
+    site = Site(t, layout=layout, nodes=3, pool={"policy": policy})
+    streams = site.streams(18)
+    die(site, "node2")
+    mine = [s for s in streams if s.backend == "node2"]
+    others = [s for s in streams if s.backend != "node2"]
+    between(len(mine), 2, 12, "streams of node2")
+    slowest = max(reset_when_it_speaks(s) for s in mine)
+    between(slowest, 0, 0.5, "seconds until the slowest reset")
+    equal([s.backend for s in others if not s.goes_on()], [], "streams of other nodes that ended")
+    assert "node2" not in {who(site.tb.client, site.tb.vip4) for _ in range(12)}, "new connections"
+    return site, len(mine)
+
+
+@case("streams of a dead node are reset within a round trip: by the balancer, where they have entries")
+def reset_with_entries(t):
+    site, count = resets(t, "least-conn")
+    between(site.packets()["reset_sent"], count, 3 * count, "resets sent")
+
+
+@case("streams of a dead node are reset within a round trip where they have none, too")
+def reset_without_entries(t):
+    resets(t, "hash")
+
+
+@case("resets leave by the interface that the segment came from")
+def reset_split(t):
+    site, count = resets(t, "least-conn", "split")
+    between(site.packets()["reset_sent"], count, 3 * count, "resets sent")
+
+
+@case("on_down: rehash sends the flows of a dead node to others, whose kernels refuse them")
+def rehash(t):
+    site = Site(t, nodes=3, pool={"policy": "least-conn", "on_down": "rehash"})
+    streams = site.streams(9)
+    die(site, "node2")
+    for s in streams:
+        if s.backend == "node2":
+            reset_when_it_speaks(s)
+    equal(site.packets()["reset_sent"], 0, "resets of the balancer's own")
+
+
+@case("on_down: keep leaves the flows of a dead node where they are, and they go on when it is back")
+def keep(t):
+    site = Site(t, nodes=3, pool={"policy": "hash", "on_down": "keep"})
+    streams = site.streams(18)
+    die(site, "node2")
+    assert "node2" not in {who(site.tb.client, site.tb.vip4) for _ in range(12)}, "new connections"
+    for s in streams:
+        if s.backend == "node2":
+            s.socket.send(b"\r\n")
+            assert not s.wait_reset(0.2), "a stream is reset"
+    site.tb["node2"].plug(True)
+    equal([s.backend for s in streams if not s.goes_on(10)], [], "streams that ended")
+    equal(site.packets()["reset_sent"], 0, "resets of the balancer's own")
+
+
+# --- nodes that leave the configuration -------------------------------------------------------------
+
+
+def remove_under_streams(t, **kwargs) -> tuple[Site, list[Stream], list[Stream]]:
+    """node2 of three leaves while streams run: (site, its streams, the others)."""
+    site = Site(t, nodes=3, **kwargs)
+    streams = site.streams(18)
+    site.reload(["node1", "node3"])
+    mine = [s for s in streams if s.backend == "node2"]
+    between(len(mine), 2, 12, "streams of node2")
+    assert "node2" not in {who(site.tb.client, site.tb.vip4) for _ in range(20)}, "new connections"
+    return site, mine, [s for s in streams if s.backend != "node2"]
+
+
+def ended(streams: list[Stream]) -> list[str]:
+    return [s.backend for s in streams if not s.goes_on()]
+
+
+@case("a node removed from the file keeps its streams; when they end, nothing is left of it",
+      timeout_s=60)
+def removed(t):
+    site, mine, others = remove_under_streams(t)
+    holds_for(lambda: not ended(mine + others), 2, "all streams go on", interval_s=0.5)
+    site.agent.restart()
+    equal(ended(mine + others), [], "streams that ended with the agent that removed it")
+    for s in mine + others:
+        s.close()
+    site.config["flow_idle"] = "1s"
+    site.agent.write_config(site.config)
+    site.agent.ctl("reload")
+    site.agent.wait_log(r"node pool/node2, removed: nothing is left of it", 30)
+    info = site.agent.ctl("backends")["backends"]
+    equal([n["name"] for n in info], ["node1", "node3"], "nodes")
+
+
+@case("a removed node whose port closes has its remaining streams reset")
+def removed_and_dead(t):
+    site, mine, others = remove_under_streams(t, pool={"policy": "least-conn"})
+    site.tb["node2"].plug(False)
+    site.agent.wait_log(r"node pool/node2, removed: .*its remaining flows are reset", 15)
+    for s in mine:
+        between(reset_when_it_speaks(s), 0, 0.5, "seconds until the reset")
+    equal(ended(others), [], "streams of other nodes that ended")
+
+
+@case("a removed node that comes back is the same backend, with its streams")
+def removed_and_back(t):
+    site, mine, others = remove_under_streams(t)
+    site.reload(["node1", "node2", "node3"])
+    site.wait_states("healthy", "healthy", "healthy")
+    places = collections.Counter(who(site.tb.client, site.tb.vip4) for _ in range(30))
+    equal(len(places), 3, "nodes that get new connections")
+    equal(ended(mine + others), [], "streams that ended")
+
+
+@case("the deadline of a drain holds for a node that is removed meanwhile")
+def removed_with_deadline(t):
+    site = Site(t, nodes=2, pool={"policy": "least-conn"})
+    streams = site.streams(8)
+    site.agent.ctl("drain", "node2", "--deadline", "3s")
+    site.reload(["node1"])
+    equal(ended(streams), [], "streams that ended before the deadline")
+    site.agent.wait_log(r"node pool/node2, removed: drain deadline passed", 10)
+    for s in streams:
+        if s.backend == "node2":
+            reset_when_it_speaks(s)
+        else:
+            assert s.goes_on(), "a stream of node1 ended"
