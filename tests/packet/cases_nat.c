@@ -280,6 +280,14 @@ static const struct packet_case table[] = {
 		       EVENTS(LB_EV_FLOW_ADDED)}),
 	},
 	{
+		.name = "nat: new flows fall into the slots their hashes name",
+		NAT_RANGE(30999),
+		.spread = 1,
+		STEPS({IN4(CLIENT, 40000, TCP_SYN, ), .to = BY_HASH, .any_port = 1, OPENS},
+		      {IN4(CLIENT2, 40001, TCP_SYN, ), .to = BY_HASH, .any_port = 1, OPENS},
+		      {IN4(CLIENT3, 40003, TCP_SYN, ), .to = BY_HASH, .any_port = 1, OPENS}),
+	},
+	{
 		.name = "nat: new flows go by the pool's policy",
 		NAT_RANGE(30001),
 		.policy = LB_POLICY_P2C,

@@ -121,6 +121,14 @@ static const struct packet_case table[] = {
 		      LIVE_FLOWS(NODE1, 0), {ACK(40000), .to = NODE2}),
 	},
 	{
+		.name = "keep: a node the agent holds alive keeps its flows, out of reach or not",
+		.on_down = LB_ON_DOWN_KEEP,
+		STEPS(KNOWN4, SLOT(NODE2, 0, 0, EPOCH), {ACK(40000), .to = NODE1},
+		      {.kind = STEP_NODE, .node = NODE1, .flags = LB_BACKEND_F_ALIVE, .value = 0},
+		      {ACK(40000), .want = DROP, .reason = LB_R_NO_NEXTHOP}, RETURNS(NODE1, 0),
+		      {ACK(40000), .to = NODE1}),
+	},
+	{
 		.name = "An entry of an earlier life of the node is void",
 		STEPS(DEAD4, RETURNS(NODE1, 2), {ACK(40000), .resets = 1, VOID}),
 	},
