@@ -26,6 +26,8 @@
  * - A backend comes back to life when no packet is under way: seconds against microseconds.
  * - The moment between taking out an entry and putting it back, when it was found alive after all
  *   (scan.c, remove_entry(): counted as revived).
+ * - Flows of this host (LB_BACKEND_LOCAL): their transitions end after a minute, its answers are
+ *   short.
  * - A SYN that is sent again is a new attempt. If the first one had no entry and the slot changed
  *   since, they meet different backends; the flow lives where the last one went.
  *
@@ -101,11 +103,24 @@ inline opened(b)
 	finish()
 }
 
-/* No room, or over the rate: counted, so nothing is promised. */
+/* No room for the entry of a new flow, or over the rate: counted, so nothing is promised. */
 inline overflow()
 {
 	own[f] = NONE;
 	finish()
+}
+
+/* The same for a flow of prev that should be learned: the transition goes on until the flow is
+ * (publish_end_transitions()). Nothing is promised if it ended under the packet. */
+inline unlearned()
+{
+#ifndef UNLEARNED_LOST /* the transition ends all the same */
+	fresh[f] = 0;
+#endif
+	if
+	:: (prev -> prev : cur) == to[f] -> deliver(to[f])
+	:: else -> overflow()
+	fi
 }
 
 /* An entry of a dead node: answered with a reset, or taken out (on_down). No live flow meets one. */
@@ -191,7 +206,7 @@ next:
 		:: deliver(to[f])
 #else
 		:: goto remember
-		:: overflow()
+		:: unlearned()
 #endif
 		fi
 	}
@@ -219,8 +234,9 @@ remember: /* lb_flow_remember() */
 	atomic {
 		if
 		:: syn -> half[f] = to[f]
+		:: syn -> overflow()
 		:: !syn -> flow[f] = to[f]
-		:: overflow()
+		:: !syn -> unlearned()
 		fi;
 #ifdef MARK_FIRST
 		goto sent
