@@ -122,6 +122,7 @@ struct packet_case {
 	int clock;		   /* must not straddle a refill of the token buckets */
 	int decap;		   /* forwarded frames also go through the node's decap program */
 	int decap_only;		   /* `in` goes to the decap program, not to the balancer */
+	int room_at_once;	   /* needs the room of a removed entry in the same tick */
 	const struct step *steps;
 };
 

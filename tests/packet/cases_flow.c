@@ -90,6 +90,14 @@ static const struct packet_case table[] = {
 		      SECONDS(50), {SYN(40000), .to = NODE2}),
 	},
 	{
+		.name = "Packets with IP options keep it young as well",
+		P2C,
+		STEPS(LIVES_ON_ALT(40000), CUR_IS_BETTER, SECONDS(50),
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP, .ihl = 6), TCP(40000, PORT, TCP_ACK)},
+		       .to = NODE2},
+		      SECONDS(50), {SYN(40000), .to = NODE2}),
+	},
+	{
 		.name = "After a FIN a SYN with the same tuple is a new connection",
 		P2C,
 		STEPS(LIVES_ON_ALT(40000), {PKT(40000, TCP_FIN | TCP_ACK), .to = NODE2},

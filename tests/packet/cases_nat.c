@@ -28,6 +28,17 @@
 #define ACK(c, port, node, nat) {IN4(c, port, TCP_ACK, ), OUT4(node, nat, TCP_ACK, )}
 #define UNKNOWN			.resets = 1, .reason = LB_R_NAT_UNKNOWN
 
+/* NAT_ROOM flows, and one too many. */
+#define NAT_FILLED                                                                                 \
+	{IN4(CLIENT, 1, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},                            \
+		{IN4(CLIENT, 2, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},                    \
+		{IN4(CLIENT, 3, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},                    \
+		{IN4(CLIENT, 4, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},                    \
+	{                                                                                          \
+		IN4(CLIENT, 5, TCP_SYN, ), .want = DROP, .reason = LB_R_NAT_FULL,                  \
+		EVENTS(LB_EV_NAT_PORTS)                                                            \
+	}
+
 static const struct packet_case table[] = {
 	{
 		.name = "nat: a connection there and back, port, address and checksums rewritten",
@@ -164,15 +175,15 @@ static const struct packet_case table[] = {
 		      SYN(CLIENT, 40000, NODE2, 30000)),
 	},
 	{
-		.name = "nat: tables without room refuse a new flow and leak no port",
+		.name = "nat: tables without room refuse a new flow",
 		NAT_RANGE(30999),
-		STEPS({IN4(CLIENT, 1, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},
-		      {IN4(CLIENT, 2, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},
-		      {IN4(CLIENT, 3, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},
-		      {IN4(CLIENT, 4, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},
-		      {IN4(CLIENT, 5, TCP_SYN, ), .want = DROP, .reason = LB_R_NAT_FULL,
-		       EVENTS(LB_EV_NAT_PORTS)},
-		      {IN4(CLIENT, 1, TCP_RST, ), .to = NODE1, .any_port = 1},
+		STEPS(NAT_FILLED, LIVE_FLOWS(NODE1, 4)),
+	},
+	{
+		.name = "nat: a flow of a full table may open again: nothing leaked",
+		NAT_RANGE(30999),
+		.room_at_once = 1,
+		STEPS(NAT_FILLED, {IN4(CLIENT, 1, TCP_RST, ), .to = NODE1, .any_port = 1},
 		      {IN4(CLIENT, 1, TCP_SYN, ), .to = NODE1, OPENS, .any_port = 1},
 		      LIVE_FLOWS(NODE1, 4)),
 	},

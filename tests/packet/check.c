@@ -440,6 +440,8 @@ enum verdict_of_case check_case(struct runner *r, const struct packet_case *c)
 
 	if (c->native_only && r != &runner_native)
 		return CASE_SKIPPED;
+	if (c->room_at_once && r->room_later)
+		return CASE_SKIPPED;
 	if (c->decap_only && !r->run_decap)
 		return CASE_SKIPPED;
 	world_build(r, c);

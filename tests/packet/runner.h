@@ -44,6 +44,8 @@ struct runner {
 
 	/* Fewest bytes a frame may have, most it may have. */
 	uint32_t frame_min;
+	/* The room of a removed entry is free a tick later, not at once. */
+	uint32_t room_later;
 
 	int (*run)(struct runner *, const struct frame *in, uint32_t headroom,
 		   struct outcome *ret_outcome);

@@ -7,8 +7,10 @@
 #include <rte_eth_ring.h>
 #include <rte_ring.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "tests/packet/cases.h"
 #include "userspace/dpdk/rte.h"
 #include "userspace/dpdk/worker.h"
 
@@ -205,12 +207,28 @@ int host_flow_put(int half_open, const struct lb_flow_key *key, const struct lb_
 	return flow_table_put(table_of(half_open), key, flow, FLOW_TABLE_ANY, dpdk_ticks());
 }
 
+/* A bucket has more cells than NAT_ROOM: strangers who never speak are in the others. */
+static void occupy(struct flow_table *t, const void *value)
+{
+	for (uint32_t i = NAT_ROOM; i < LB_BUCKET_CELLS; i++) {
+		struct lb_nat_key key = {.node = {i}};
+
+		if (flow_table_put(t, &key, value, FLOW_TABLE_NOEXIST, dpdk_ticks()) < 0)
+			abort();
+	}
+}
+
 void host_clear(void)
 {
+	static const struct lb_nat_flow flow;
+	static const struct lb_nat_reply reply;
+
 	memset(tables.dpdk_flows, 0, sizeof(*tables.dpdk_flows));
 	memset(tables.dpdk_half_open, 0, sizeof(*tables.dpdk_half_open));
 	memset(tables.dpdk_nat_flows, 0, sizeof(*tables.dpdk_nat_flows));
 	memset(tables.dpdk_nat_reply, 0, sizeof(*tables.dpdk_nat_reply));
+	occupy(&worker.tables.nat_flows, &flow);
+	occupy(&worker.tables.nat_replies, &reply);
 }
 
 void host_age(uint32_t ticks)

@@ -55,7 +55,7 @@ int host_run_burst(const uint8_t *const *frames, const uint32_t *lens, uint32_t 
 struct lb_flow *host_flow(int half_open, const struct lb_flow_key *key);
 int host_flow_put(int half_open, const struct lb_flow_key *key, const struct lb_flow *flow);
 
-/* All tables of entries empty. */
+/* All tables of entries empty; those of nat have room for NAT_ROOM (cases.h). */
 void host_clear(void);
 
 /* All entries become older. */

@@ -113,6 +113,7 @@ struct runner runner_dpdk = {
 	.open = dpdk_open,
 	.close = dpdk_close,
 	.frame_min = 14,
+	.room_later = 1,
 	.run = dpdk_run,
 	.flow_get = dpdk_flow_get,
 	.flow_put = dpdk_flow_put,
