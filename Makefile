@@ -177,7 +177,7 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
 	$(say) FUZZ $@
 	$(Q)$(CLANG) $(ALLC) $(FUZZC) -fsanitize=fuzzer $< $(B)/fuzz/libsluice.a -o $@ $(LIBS)
 
-check: all $(UNIT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases
+check: all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases, Linux 6.1 emulated
 	@tests/run check
 
 check-root: all $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced ## tests that need root: packet cases in the kernel, namespaces

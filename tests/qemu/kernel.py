@@ -31,8 +31,9 @@ class Kernel:
         raise Unavailable(f"kernel {self.release} has no module {name}")
 
 
-def unpacked(where: Path) -> Kernel | None:
-    """What an earlier run left."""
+def unpacked(work: Path) -> Kernel | None:
+    """What fetch() left there."""
+    where = work / "kernel"
     for image in sorted(where.glob("boot/vmlinuz-6.1.*")):
         release = image.name.removeprefix("vmlinuz-")
         modules = where / "lib/modules" / release / "kernel"
@@ -54,8 +55,9 @@ def package_name() -> str:
 
 
 def download(name: str, where: Path) -> Path:
-    # As root apt would hand the download to a user who may not write here.
-    options = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
+    options = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=30"]
+    if os.geteuid() == 0:  # apt would hand the download to a user who may not write here
+        options += ["-o", "APT::Sandbox::User=root"]
     got = subprocess.run(["apt-get", "download", "-q", *options, name], cwd=where, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
                          timeout=300)
@@ -66,26 +68,35 @@ def download(name: str, where: Path) -> Path:
     return found[-1]
 
 
+def download_newest(where: Path) -> Path:
+    """As apt's lists have it; if they are too old for that, as they are after an update."""
+    try:
+        return download(package_name(), where)
+    except Unavailable:
+        if os.geteuid() != 0:
+            raise
+    subprocess.run(["apt-get", "update", "-q"], stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, check=False, timeout=120)
+    return download(package_name(), where)
+
+
 def fetch(work: Path) -> Kernel:
-    """From work/kernel, or from Debian's archive into it."""
+    """From Debian's archive into work/kernel."""
     where = work / "kernel"
-    kernel = unpacked(where)
-    if kernel:
-        return kernel
     if platform.machine() != "x86_64":
         raise Unavailable(f"no kernel is known for {platform.machine()}")
     for tool in ("apt-cache", "apt-get", "dpkg-deb"):
         if not shutil.which(tool):
             raise Unavailable(f"{tool} is missing: not a Debian system")
     work.mkdir(parents=True, exist_ok=True)
-    package = download(package_name(), work)
+    package = download_newest(work)
     fresh = work / "kernel.new"
     shutil.rmtree(fresh, ignore_errors=True)
     subprocess.run(["dpkg-deb", "-x", package, fresh], check=True, timeout=120)
     package.unlink()
     shutil.rmtree(where, ignore_errors=True)
     fresh.rename(where)
-    kernel = unpacked(where)
+    kernel = unpacked(work)
     if not kernel:
         raise Unavailable(f"{package.name} holds no 6.1 kernel")
     return kernel
