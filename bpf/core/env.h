@@ -111,12 +111,14 @@ enum lb_next {
 	LB_NEXT_NAT_CHOOSE = 5,
 	LB_NEXT_NAT_SEND = 6,
 	LB_NEXT_NAT_REPLY = 7,
+	LB_NEXT_NAT_ICMP = 8,
+	LB_NEXT_NAT_ICMP_SEND = 9,
 };
 
 /* Small: it lies on the stack below the deepest stage. */
 struct lb_result {
 	__u8 verdict;	 /* enum lb_verdict */
-	__u8 reason;	 /* enum lb_reason */
+	__u8 reason;	 /* enum lb_reason; for a later stage: of what was chosen, or of no flow */
 	__u8 next;	 /* enum lb_next; what that one needs to know: */
 	__u8 is_new;	 /* SEND, NAT_SEND */
 	__u32 ifindex;	 /* of LB_VERDICT_REDIRECT */

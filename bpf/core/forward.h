@@ -6,152 +6,10 @@
 #ifndef LB_CORE_FORWARD_H
 #define LB_CORE_FORWARD_H
 
-#include "bpf/core/encap.h"
+#include "bpf/core/forward_nat.h"
 #include "bpf/core/icmp.h"
-#include "bpf/core/nat.h"
 #include "bpf/core/reset.h"
-#include "bpf/core/select.h"
-
-/* What a cell is compared with, in as few words as can be loaded at once. */
-struct lb_vip_key {
-	__u64 lo, hi;
-	__u32 service;
-};
-
-static __always_inline struct lb_vip_key lb_vip_key_of(const __be32 *addr, __be16 port, __u8 proto,
-						       __u8 kind)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	return (struct lb_vip_key){
-		.lo = (__u64)addr[1] << 32 | addr[0],
-		.hi = (__u64)addr[3] << 32 | addr[2],
-		.service = (__u32)kind << 24 | (__u32)proto << 16 | port,
-	};
-#else
-	return (struct lb_vip_key){
-		.lo = (__u64)addr[0] << 32 | addr[1],
-		.hi = (__u64)addr[2] << 32 | addr[3],
-		.service = (__u32)port << 16 | (__u32)proto << 8 | kind,
-	};
-#endif
-}
-
-static __always_inline int lb_cell_is(const struct lb_vip_cell *cell, struct lb_vip_key key)
-{
-	struct lb_vip_key got;
-
-	if (!cell)
-		return 0;
-	lb_memcpy(&got.service, &cell->port, sizeof(got.service));
-	lb_memcpy(&got.hi, &cell->addr[2], sizeof(got.hi));
-	lb_memcpy(&got.lo, &cell->addr[0], sizeof(got.lo));
-	return got.service == key.service && got.hi == key.hi && got.lo == key.lo;
-}
-
-/* Returns the VIP id, or LB_VIPS_MAX when there is none. */
-static __always_inline __u32 lb_vip_find(struct lb_env *env, const __be32 *addr, __be16 port,
-					 __u8 proto, __u8 kind)
-{
-	struct lb_vip_key key = lb_vip_key_of(addr, port, proto, kind);
-	__u64 h = lb_vip_hash(addr, port, proto);
-	const struct lb_vip_cell *cell;
-
-	cell = lb_env_vip_cell(env, lb_vip_hash_a(h));
-	if (lb_cell_is(cell, key))
-		return cell->vip;
-	cell = lb_env_vip_cell(env, lb_vip_hash_b(h));
-	if (lb_cell_is(cell, key))
-		return cell->vip;
-	return LB_VIPS_MAX;
-}
-
-static __always_inline enum lb_verdict lb_verdict_of(__u32 reason)
-{
-	switch (reason) {
-	case LB_R_NOT_VIP:
-	case LB_R_NOT_TCP:
-	case LB_R_LOCAL:
-	case LB_R_VLAN_DEPTH:
-		return LB_VERDICT_PASS;
-	case LB_R_RESET_SENT:
-	case LB_R_PING:
-	case LB_R_NAT_UNKNOWN:
-	case LB_R_TOO_BIG_SENT:
-		return LB_VERDICT_TX;
-	default:
-		return LB_VERDICT_DROP;
-	}
-}
-
-static __always_inline struct lb_result lb_finish(struct lb_env *env, __u32 reason)
-{
-	__u64 *n = lb_env_counter(env, reason);
-
-	if (n)
-		*n += 1;
-	return (struct lb_result){.verdict = lb_verdict_of(reason), .reason = reason};
-}
-
-static __always_inline void lb_count_packet(struct lb_count *n, __u32 bytes, __u32 flows)
-{
-	if (!n)
-		return;
-	n->packets += 1;
-	n->bytes += bytes;
-	if (flows)
-		n->flows += 1;
-}
-
-/* The backend may be sent to, with this packet: LB_R_OK, or why not. */
-static __always_inline enum lb_reason lb_backend_takes(const struct lb_backend *b, __u32 id,
-						       const struct lb_pkt *pkt, __u8 mode)
-{
-	if (lb_unlikely(!b || !id))
-		return id ? LB_R_INTERNAL : LB_R_NO_BACKEND;
-	if (lb_unlikely(!(b->flags & LB_BACKEND_F_NEXTHOP)))
-		return LB_R_NO_NEXTHOP;
-	if (lb_unlikely(pkt->ip_len + lb_outer_len(mode, b->family) > b->mtu))
-		return LB_R_TOO_BIG;
-	return LB_R_OK;
-}
-
-/* The frame is on its way to b: count it, say where it leaves. */
-static __always_inline struct lb_result lb_finish_sent(struct lb_env *env, const struct lb_pkt *pkt,
-						       __u32 vip_id, const struct lb_backend *b,
-						       const struct lb_choice *choice)
-{
-	__u32 ifindex = b->ifindex;
-
-	lb_count_packet(lb_env_vip_count(env, vip_id), pkt->ip_len, choice->is_new);
-	lb_count_packet(lb_env_backend_count(env, choice->backend), pkt->ip_len, choice->is_new);
-	return (struct lb_result){
-		.verdict = ifindex == lb_env_ifindex(env) ? LB_VERDICT_TX : LB_VERDICT_REDIRECT,
-		.reason = LB_R_OK,
-		.ifindex = ifindex,
-	};
-}
-
-/*
- * The rare cases are stages: each begins with the frame, does all of its work and gives its stack
- * back (512 bytes are all there is in BPF). A stage that leaves no verdict names the next one.
- */
-#ifndef LB_STAGE
-#define LB_STAGE(name)                                                                             \
-	static __noinline void lb_run_##name(struct lb_env *env, struct lb_result *ret)            \
-	{                                                                                          \
-		lb_stage_##name(env, ret);                                                         \
-	}
-#endif
-
-static __always_inline struct lb_result lb_later(enum lb_next next)
-{
-	return (struct lb_result){.next = next};
-}
-
-static __always_inline struct lb_result lb_later_too_big(__u32 mtu)
-{
-	return (struct lb_result){.next = LB_NEXT_TOO_BIG, .mtu = mtu};
-}
+#include "bpf/core/verdict.h"
 
 /* Rewrite for the chosen backend; any frame that lb_parse() accepts. */
 static __always_inline struct lb_result lb_forward_to(struct lb_env *env, const struct lb_pkt *pkt,
@@ -187,6 +45,9 @@ static __always_inline struct lb_result lb_forward_icmp_error(struct lb_env *env
 		return lb_finish(env, r);
 	vip_id = lb_vip_find(env, flow.daddr, flow.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
 	vip = lb_env_vip(env, vip_id);
+	/* The address may be one that mode nat sends from, too. */
+	if (lb_nat_in_use(env) && (!vip || vip->mode == LB_MODE_NAT))
+		return lb_later_nat_icmp(LB_R_ICMP_OTHER);
 	if (!vip || !(vip->flags & LB_VIP_F_ACTIVE))
 		return lb_finish(env, LB_R_ICMP_OTHER);
 	r = lb_select_peek(env, &flow, vip, vip_id, &choice);
@@ -231,6 +92,8 @@ static __always_inline struct lb_result lb_forward_unbalanced(struct lb_env *env
 	if (reason == LB_R_NOT_TCP && pkt->proto != IPPROTO_ICMP && pkt->proto != IPPROTO_ICMPV6)
 		return lb_finish(env, LB_R_NOT_VIP);
 	vip_id = lb_vip_find(env, pkt->daddr, 0, 0, LB_VIP_KIND_ADDRESS);
+	if (vip_id >= LB_VIPS_MAX && reason == LB_R_NOT_TCP && lb_nat_in_use(env))
+		return lb_later_nat_icmp(LB_R_NOT_VIP);
 	if (vip_id >= LB_VIPS_MAX)
 		return lb_finish(env, LB_R_NOT_VIP);
 	if (reason == LB_R_NOT_TCP)
@@ -259,97 +122,6 @@ static __always_inline void lb_stage_too_big(struct lb_env *env, struct lb_resul
 		*ret = lb_finish(env, LB_R_INTERNAL);
 }
 LB_STAGE(too_big)
-
-static __always_inline int lb_nat_in_use(struct lb_env *env)
-{
-	const struct lb_control *ctl = lb_env_control(env);
-
-	return ctl && ctl->nat_port_low;
-}
-
-/* Stage: where a client's segment for a VIP of mode nat goes. */
-static __always_inline void lb_stage_nat_choose(struct lb_env *env, struct lb_result *ret)
-{
-	struct lb_choice choice = {};
-	const struct lb_vip *vip;
-	__be16 port = 0;
-	struct lb_pkt pkt;
-	__u32 vip_id, r;
-
-	*ret = (struct lb_result){.next = LB_NEXT_NAT_SEND, .reason = LB_R_INTERNAL};
-	r = lb_parse(env, &pkt);
-	if (r != LB_R_OK)
-		return;
-	vip_id = lb_vip_find(env, pkt.daddr, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
-	vip = lb_env_vip(env, vip_id);
-	if (!vip)
-		return;
-	ret->reason = lb_nat_select(env, &pkt, vip, vip_id, &choice, &port);
-	ret->vip = vip_id;
-	ret->backend = choice.backend;
-	ret->is_new = choice.is_new;
-	ret->nat_port = port;
-}
-LB_STAGE(nat_choose)
-
-static __always_inline struct lb_result lb_nat_send(struct lb_env *env, const struct lb_pkt *pkt,
-						    const struct lb_result *job)
-{
-	struct lb_choice choice = {.backend = job->backend, .is_new = job->is_new};
-	const struct lb_backend *b;
-	enum lb_reason r = job->reason;
-
-	if (r == LB_R_RESET_SENT || r == LB_R_NAT_UNKNOWN) {
-		enum lb_reason sent = lb_reset(env, pkt);
-
-		return lb_finish(env, sent == LB_R_RESET_SENT ? r : sent);
-	}
-	if (r != LB_R_OK)
-		return lb_finish(env, r);
-	if (job->backend == LB_BACKEND_LOCAL) {
-		lb_count_packet(lb_env_vip_count(env, job->vip), pkt->ip_len, job->is_new);
-		return lb_finish(env, LB_R_LOCAL);
-	}
-	b = lb_env_backend(env, job->backend);
-	r = lb_backend_takes(b, job->backend, pkt, LB_MODE_NAT);
-	if (r == LB_R_OK && b)
-		r = lb_nat_to_node(env, pkt, b, job->nat_port);
-	if (r != LB_R_OK || !b)
-		return lb_finish(env, r);
-	return lb_finish_sent(env, pkt, job->vip, b, &choice);
-}
-
-/* Stage: what nat_choose chose is done. */
-static __always_inline void lb_stage_nat_send(struct lb_env *env, struct lb_result *ret)
-{
-	struct lb_result job = *ret;
-	struct lb_pkt pkt;
-
-	if (lb_parse(env, &pkt) == LB_R_OK)
-		*ret = lb_nat_send(env, &pkt, &job);
-	else
-		*ret = lb_finish(env, LB_R_INTERNAL);
-}
-LB_STAGE(nat_send)
-
-/* Stage: a node's answer, if the segment is one; otherwise it is the kernel's. */
-static __always_inline void lb_stage_nat_reply(struct lb_env *env, struct lb_result *ret)
-{
-	__u32 ifindex = 0;
-	struct lb_pkt pkt;
-
-	if (lb_parse(env, &pkt) != LB_R_OK ||
-	    lb_vip_find(env, pkt.daddr, 0, IPPROTO_TCP, LB_VIP_KIND_NAT) >= LB_VIPS_MAX) {
-		*ret = lb_finish(env, LB_R_NOT_VIP);
-		return;
-	}
-	*ret = lb_finish(env, lb_nat_reply(env, &pkt, &ifindex));
-	if (ret->reason != LB_R_NAT_REPLY)
-		return;
-	ret->ifindex = ifindex;
-	ret->verdict = ifindex == lb_env_ifindex(env) ? LB_VERDICT_TX : LB_VERDICT_REDIRECT;
-}
-LB_STAGE(nat_reply)
 
 /* What was selected is done: sent, passed to this host, answered with a reset, or dropped. */
 static __always_inline struct lb_result lb_forward_selected(struct lb_env *env,
@@ -543,7 +315,11 @@ static __always_inline struct lb_result lb_forward_rare(struct lb_env *env)
 		lb_run_nat_reply(env, &r);
 	else if (r.next == LB_NEXT_ODD)
 		lb_run_odd(env, &r);
-	if (r.next == LB_NEXT_TOO_BIG)
+	if (r.next == LB_NEXT_NAT_ICMP)
+		lb_run_nat_icmp(env, &r);
+	if (r.next == LB_NEXT_NAT_ICMP_SEND)
+		lb_run_nat_icmp_send(env, &r);
+	else if (r.next == LB_NEXT_TOO_BIG)
 		lb_run_too_big(env, &r);
 	return r;
 }

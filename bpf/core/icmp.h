@@ -114,19 +114,35 @@ static __always_inline enum lb_reason lb_icmp_echo(struct lb_env *env, const str
 
 /* --- errors ----------------------------------------------------------------------------------- */
 
+#define LB_QUOTED_MASK 0x7fff /* bounds of what lies within a quoted packet */
+
+/* Ports of the packet that an error quotes, as the answer to it has them. */
+static __always_inline enum lb_reason lb_icmp_inner_ports(struct lb_cursor *c,
+							  const struct lb_pkt *pkt,
+							  struct lb_pkt *ret_flow)
+{
+	const __be16 *ports = lb_take(c, 4);
+
+	if (!ports || ret_flow->l4_off + 4 > pkt->l3_off + pkt->ip_len)
+		return LB_R_TRUNCATED;
+	ret_flow->dport = ports[0];
+	ret_flow->sport = ports[1];
+	return LB_R_OK;
+}
+
 /*
- * The packet that an error quotes was sent by a node in the VIP's name. ret_flow becomes what a
- * packet of the client on that flow looks like: addresses and ports the other way round.
+ * The packet that an error quotes was sent on its way to a client (by a node, in the VIP's name) or
+ * to a node (mode nat). ret_flow becomes what the answer to it looks like: addresses and ports the
+ * other way round. Its offsets are those of the quoted headers in the frame.
  */
 static __always_inline enum lb_reason lb_icmp_inner(struct lb_env *env, const struct lb_pkt *pkt,
 						    struct lb_pkt *ret_flow)
 {
-	struct lb_cursor c =
-		lb_cursor_at(env, LB_BOUND(pkt->l4_off, LB_L4_MASK) + LB_ICMP_HDR);
-	const __be16 *ports;
-	__u32 hlen;
+	__u32 off = LB_BOUND(pkt->l4_off, LB_L4_MASK) + LB_ICMP_HDR, hlen;
+	struct lb_cursor c = lb_cursor_at(env, off);
 
 	ret_flow->family = pkt->family;
+	ret_flow->l3_off = off;
 	if (pkt->family == 4) {
 		const struct iphdr *ip = lb_take(&c, sizeof(*ip));
 
@@ -140,6 +156,7 @@ static __always_inline enum lb_reason lb_icmp_inner(struct lb_env *env, const st
 		lb_map_ip4(ret_flow->daddr, ip->saddr);
 		if (!lb_take(&c, hlen - sizeof(*ip)))
 			return LB_R_TRUNCATED;
+		ret_flow->l4_off = off + hlen;
 	} else {
 		const struct ipv6hdr *ip = lb_take(&c, sizeof(*ip));
 
@@ -149,13 +166,9 @@ static __always_inline enum lb_reason lb_icmp_inner(struct lb_env *env, const st
 			return LB_R_ICMP_OTHER;
 		lb_copy16(ret_flow->saddr, ip->daddr.s6_addr32);
 		lb_copy16(ret_flow->daddr, ip->saddr.s6_addr32);
+		ret_flow->l4_off = off + sizeof(*ip);
 	}
-	ports = lb_take(&c, 4);
-	if (!ports)
-		return LB_R_TRUNCATED;
-	ret_flow->dport = ports[0];
-	ret_flow->sport = ports[1];
-	return LB_R_OK;
+	return lb_icmp_inner_ports(&c, pkt, ret_flow);
 }
 
 /* Backend of a flow, found without leaving a trace: entry, else prev, else cur. */

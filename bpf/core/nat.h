@@ -24,20 +24,6 @@ struct lb_nat_to {
 	__be16 dport;
 };
 
-/* Ones' complement difference of n words: what a checksum over them changes by. */
-static __always_inline __u64 lb_csum_diff(const __be32 *from, const __be32 *to, int first)
-{
-	__u64 sum = 0;
-
-#if defined(__clang__)
-#pragma unroll
-#endif
-	for (int i = 0; i < 4; i++)
-		if (i >= first)
-			sum += (__u64)(__u32)~from[i] + to[i];
-	return sum;
-}
-
 static __always_inline __u16 lb_csum_apply(__u16 check, __u64 diff)
 {
 	__u64 sum = (__u16)~check + diff;
@@ -45,34 +31,44 @@ static __always_inline __u16 lb_csum_apply(__u16 check, __u64 diff)
 	return ~lb_csum_fold((sum & 0xffffffff) + (sum >> 32));
 }
 
-/* Sums of the addresses' change; IPv4 addresses are the last word. */
-static __always_inline __u64 lb_nat_addr_diff(const struct lb_pkt *pkt, const struct lb_nat_to *to)
+/* Written over what is there; each returns what a sum over the bytes changes by. */
+static __always_inline __u64 lb_put_be16(__be16 *at, __be16 to)
 {
-	int first = pkt->family == 4 ? 3 : 0;
+	__u64 change = (__u64)(__u16)~*at + to;
 
-	return lb_csum_diff(pkt->saddr, to->saddr, first) +
-	       lb_csum_diff(pkt->daddr, to->daddr, first);
+	*at = to;
+	return change;
 }
 
-/* RFC 1624 on the TCP checksum: pseudo header and ports. */
-static __always_inline enum lb_reason lb_nat_tcp(struct lb_env *env, const struct lb_pkt *pkt,
-						 const struct lb_nat_to *to)
+static __always_inline __u64 lb_put_be32(__be32 *at, __be32 to)
 {
-	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l4_off, LB_L4_MASK));
-	struct tcphdr *tcp = lb_take(&c, sizeof(*tcp));
-	__u64 diff = lb_nat_addr_diff(pkt, to);
+	__u64 change = (__u64)(__u32)~*at + to;
 
-	if (!tcp)
-		return LB_R_TRUNCATED;
-	diff += (__u64)(__u16)~pkt->sport + to->sport + (__u16)~pkt->dport + to->dport;
-	tcp->check = lb_csum_apply(tcp->check, diff);
-	tcp->source = to->sport;
-	tcp->dest = to->dport;
-	return LB_R_OK;
+	*at = to;
+	return change;
 }
 
+static __always_inline __u64 lb_put_addrs4(struct iphdr *ip, const __be32 *saddr,
+					   const __be32 *daddr)
+{
+	return lb_put_be32(&ip->saddr, saddr[3]) + lb_put_be32(&ip->daddr, daddr[3]);
+}
+
+static __always_inline __u64 lb_put_addrs6(struct ipv6hdr *ip, const __be32 *saddr,
+					   const __be32 *daddr)
+{
+	__u64 sum = 0;
+
+	LB_UNROLL
+	for (int i = 0; i < 4; i++)
+		sum += lb_put_be32(&ip->saddr.s6_addr32[i], saddr[i]) +
+		       lb_put_be32(&ip->daddr.s6_addr32[i], daddr[i]);
+	return sum;
+}
+
+/* *ret_addrs: what a sum over the addresses changes by. */
 static __always_inline enum lb_reason lb_nat_ip(struct lb_env *env, const struct lb_pkt *pkt,
-						const struct lb_nat_to *to)
+						const struct lb_nat_to *to, __u64 *ret_addrs)
 {
 	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l3_off, LB_L3_MASK));
 
@@ -81,19 +77,32 @@ static __always_inline enum lb_reason lb_nat_ip(struct lb_env *env, const struct
 
 		if (!ip)
 			return LB_R_TRUNCATED;
-		ip->check = lb_csum_apply(ip->check, lb_nat_addr_diff(pkt, to));
-		ip->saddr = to->saddr[3];
-		ip->daddr = to->daddr[3];
+		*ret_addrs = lb_put_addrs4(ip, to->saddr, to->daddr);
+		ip->check = lb_csum_apply(ip->check, *ret_addrs);
 		lb_ttl_decrement(ip, 4);
 	} else {
 		struct ipv6hdr *ip = lb_take(&c, sizeof(*ip));
 
 		if (!ip)
 			return LB_R_TRUNCATED;
-		lb_copy16(ip->saddr.s6_addr32, to->saddr);
-		lb_copy16(ip->daddr.s6_addr32, to->daddr);
+		*ret_addrs = lb_put_addrs6(ip, to->saddr, to->daddr);
 		ip->hop_limit--;
 	}
+	return LB_R_OK;
+}
+
+/* RFC 1624 on the TCP checksum: pseudo header and ports. */
+static __always_inline enum lb_reason lb_nat_tcp(struct lb_env *env, const struct lb_pkt *pkt,
+						 const struct lb_nat_to *to, __u64 addrs)
+{
+	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l4_off, LB_L4_MASK));
+	struct tcphdr *tcp = lb_take(&c, sizeof(*tcp));
+	__u64 ports;
+
+	if (!tcp)
+		return LB_R_TRUNCATED;
+	ports = lb_put_be16(&tcp->source, to->sport) + lb_put_be16(&tcp->dest, to->dport);
+	tcp->check = lb_csum_apply(tcp->check, addrs + ports);
 	return LB_R_OK;
 }
 
@@ -134,12 +143,13 @@ static __always_inline enum lb_reason lb_nat_rewrite(struct lb_env *env, const s
 						     const struct lb_nat_way *way)
 {
 	enum lb_reason r;
+	__u64 addrs = 0;
 
 	if (pkt->ttl <= 1)
 		return LB_R_TTL;
-	r = lb_nat_tcp(env, pkt, to);
+	r = lb_nat_ip(env, pkt, to, &addrs);
 	if (r == LB_R_OK)
-		r = lb_nat_ip(env, pkt, to);
+		r = lb_nat_tcp(env, pkt, to, addrs);
 	if (r == LB_R_OK)
 		r = lb_nat_link(env, pkt, way);
 	return r;
@@ -345,6 +355,17 @@ static __always_inline int lb_nat_syn_replaces(struct lb_env *env, const struct 
 	       now - flow->seen >= LB_TICKS_FROM_MS(LB_HALF_OPEN_MS);
 }
 
+/* Flows that this host itself answers have no entry: whether pkt's would be one of them. */
+static __always_inline int lb_nat_is_local(struct lb_env *env, const struct lb_pkt *pkt,
+					   const struct lb_vip *vip)
+{
+	__u32 hash = lb_pkt_hash(env, pkt, vip->affinity);
+	const struct lb_slot *slot =
+		lb_env_slot(env, vip->slot_base + lb_hash_to_slot(hash, vip->n_slots));
+
+	return slot && (slot->cur == LB_BACKEND_LOCAL || slot->prev == LB_BACKEND_LOCAL);
+}
+
 /*
  * LB_R_OK: ret->backend, *ret_port are where the segment goes. LB_R_RESET_SENT, LB_R_NAT_UNKNOWN:
  * to be answered with a reset.
@@ -368,16 +389,8 @@ static __always_inline enum lb_reason lb_nat_select(struct lb_env *env, const st
 	if (!flow && lb_is_syn(pkt))
 		return lb_nat_new(env, pkt, vip, vip_id, &key, now, ret, ret_port);
 	if (!flow) {
-		struct lb_slot *slot;
-
-		/* Flows that this host itself answers have no entry. */
-		ret->hash = lb_pkt_hash(env, pkt, vip->affinity);
-		slot = lb_env_slot(env,
-				   vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots));
 		ret->backend = LB_BACKEND_LOCAL;
-		if (slot && (slot->cur == LB_BACKEND_LOCAL || slot->prev == LB_BACKEND_LOCAL))
-			return LB_R_OK;
-		return LB_R_NAT_UNKNOWN;
+		return lb_nat_is_local(env, pkt, vip) ? LB_R_OK : LB_R_NAT_UNKNOWN;
 	}
 	if (!lb_nat_is_valid(env, flow)) {
 		lb_count_event(env, LB_EV_FLOW_VOID);
@@ -391,8 +404,8 @@ static __always_inline enum lb_reason lb_nat_select(struct lb_env *env, const st
 }
 
 /*
- * Both MAC addresses as they stand in a link header. Each is read with the two bytes behind it as one 8-byte
- * word, as the agent writes it, so a next hop that changes is never seen half.
+ * Both MAC addresses as they stand in a link header. Each is read with the two bytes behind it as
+ * one 8-byte word, as the agent writes it, so a next hop that changes is never seen half.
  */
 static __always_inline void lb_macs_of(const struct lb_backend *b,
 				       struct lb_words3 *to)
@@ -411,24 +424,55 @@ static __always_inline void lb_macs_of(const struct lb_backend *b,
 #endif
 }
 
+/* What a flow's packets towards b get, and where they go. */
+static __always_inline void lb_nat_node_way(const struct lb_backend *b, __be16 nat_port,
+					    struct lb_nat_to *ret_to, struct lb_nat_way *ret_way)
+{
+	ret_way->ifindex = b->ifindex;
+	lb_macs_of(b, &ret_way->macs);
+	lb_copy16(ret_to->saddr, b->src);
+	lb_copy16(ret_to->daddr, b->addr);
+	ret_to->sport = nat_port;
+	ret_to->dport = b->port;
+}
+
 /* Client -> VIP becomes this host -> node. */
 static __always_inline enum lb_reason lb_nat_to_node(struct lb_env *env, const struct lb_pkt *pkt,
 						     const struct lb_backend *b, __be16 nat_port)
 {
-	struct lb_nat_way way = {.ifindex = b->ifindex};
+	struct lb_nat_way way;
 	struct lb_nat_to to;
 
 	if (b->family != pkt->family)
 		return LB_R_NO_NEXTHOP;
-	lb_macs_of(b, &way.macs);
-	lb_copy16(to.saddr, b->src);
-	lb_copy16(to.daddr, b->addr);
-	to.sport = nat_port;
-	to.dport = b->port;
+	lb_nat_node_way(b, nat_port, &to, &way);
 	return lb_nat_rewrite(env, pkt, &to, &way);
 }
 
 /* --- from the node ---------------------------------------------------------------------------- */
+
+/* Entry of what the node sent in pkt, or of what a node would send to it; NULL: no flow of ours. */
+static __always_inline struct lb_nat_reply *lb_nat_reply_find(struct lb_env *env,
+							      const struct lb_pkt *pkt)
+{
+	struct lb_nat_key key = {.node_port = pkt->sport, .nat_port = pkt->dport};
+
+	lb_copy16(key.node, pkt->saddr);
+	return lb_env_nat_reply(env, &key);
+}
+
+/* What the answers of the entry's flow get, and where they go. */
+static __always_inline void lb_nat_client_way(const struct lb_nat_reply *reply,
+					      const struct lb_vip *vip, struct lb_nat_to *ret_to,
+					      struct lb_nat_way *ret_way)
+{
+	lb_copy16(ret_to->saddr, vip->addr);
+	lb_copy16(ret_to->daddr, reply->client);
+	ret_to->sport = vip->port;
+	ret_to->dport = reply->client_port;
+	ret_way->ifindex = reply->ifindex;
+	lb_memcpy(&ret_way->macs, reply->dmac, sizeof(ret_way->macs));
+}
 
 /*
  * A segment to an address that mode nat sends from. LB_R_NAT_REPLY: it is on its way to the
@@ -437,17 +481,14 @@ static __always_inline enum lb_reason lb_nat_to_node(struct lb_env *env, const s
 static __always_inline enum lb_reason lb_nat_reply(struct lb_env *env, const struct lb_pkt *pkt,
 						   __u32 *ret_ifindex)
 {
-	struct lb_nat_key key = {.node_port = pkt->sport, .nat_port = pkt->dport};
+	struct lb_nat_reply *reply = lb_nat_reply_find(env, pkt);
 	__u8 ended = lb_nat_flags_of(pkt->tcp_flags);
-	struct lb_nat_reply *reply;
 	const struct lb_vip *vip;
 	struct lb_nat_way way;
 	struct lb_nat_to to;
 	enum lb_reason r;
 	__u32 now;
 
-	lb_copy16(key.node, pkt->saddr);
-	reply = lb_env_nat_reply(env, &key);
 	if (!reply)
 		return LB_R_NOT_VIP;
 	vip = lb_env_vip(env, reply->vip);
@@ -458,12 +499,7 @@ static __always_inline enum lb_reason lb_nat_reply(struct lb_env *env, const str
 		reply->flags |= ended;
 	if (now - reply->seen > LB_SEEN_REFRESH)
 		reply->seen = now;
-	lb_copy16(to.saddr, vip->addr);
-	lb_copy16(to.daddr, reply->client);
-	to.sport = vip->port;
-	to.dport = reply->client_port;
-	way.ifindex = reply->ifindex;
-	lb_memcpy(&way.macs, reply->dmac, sizeof(way.macs));
+	lb_nat_client_way(reply, vip, &to, &way);
 	r = lb_nat_rewrite(env, pkt, &to, &way);
 	*ret_ifindex = way.ifindex;
 	return r == LB_R_OK ? LB_R_NAT_REPLY : r;

@@ -168,6 +168,6 @@ extern const enum host spread_nodes[SPREAD_N];
 
 extern const struct case_list cases_parse, cases_ipip, cases_l2dsr, cases_gue, cases_vlan,
 	cases_headers, cases_policy, cases_flow, cases_transition, cases_reset, cases_hash,
-	cases_icmp, cases_decap, cases_pool, cases_nat;
+	cases_icmp, cases_decap, cases_pool, cases_nat, cases_nat_icmp;
 
 #endif

@@ -14,7 +14,7 @@
 static const struct case_list *const cases_all[] = {
 	&cases_parse, &cases_headers, &cases_vlan,	 &cases_ipip, &cases_l2dsr, &cases_gue,	 &cases_hash,
 	&cases_policy, &cases_flow,  &cases_transition, &cases_reset, &cases_icmp, &cases_decap,
-	&cases_pool, &cases_nat,
+	&cases_pool, &cases_nat, &cases_nat_icmp,
 };
 
 #define N_LISTS (sizeof(cases_all) / sizeof(cases_all[0]))
