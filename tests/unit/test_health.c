@@ -716,7 +716,7 @@ static void idle_with_climbing_aborts_is_draining_by_itself(void **state)
 	assert_cause(&n, "drains by itself: idle");
 	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_IDLE_ABORTS);
 	assert_true(health_alive(&n.h));
-	assert_true(health_drains_by_itself(&n.h));
+	assert_true(health_drain_inferred(&n.h));
 	n.sample = (struct load_sample){0};
 	assert_int_equal(health_next_ms(&n.h, &n.s), n.now_ms + n.s.self_drain_ms);
 
@@ -798,7 +798,7 @@ static void a_node_that_says_it_drains_is_believed_until_it_passes(void **state)
 	(void)state;
 	probes(&n, HEALTH_STATUS_DRAINING, 1);
 	assert_int_equal(n.h.state, LB_STATE_DRAINING);
-	assert_true(health_drains_by_itself(&n.h));
+	assert_false(health_drain_inferred(&n.h));
 	probes(&n, HEALTH_STATUS_DRAINING, 100);
 	assert_int_equal(n.h.state, LB_STATE_DRAINING);
 	assert_true(health_alive(&n.h));
@@ -1209,7 +1209,7 @@ static void undrain_returns_to_what_the_node_is_by_then(void **state)
 	assert_cause(&n, "operator: drain");
 	assert_int_equal(n.h.cause_kind, HEALTH_CAUSE_ORDERED);
 	assert_true(health_alive(&n.h));
-	assert_false(health_drains_by_itself(&n.h));
+	assert_false(health_drain_inferred(&n.h));
 	order(&n, LB_STATE_NONE);
 	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
 

@@ -213,13 +213,13 @@ static void orders_are_no_degradation(void **state)
 	assert_true(p.verdict.empty);
 }
 
-static void draining_by_itself_counts_as_degraded(void **state)
+static void an_inferred_drain_counts_as_degraded(void **state)
 {
 	struct pool p = begin(4, 0);
 
 	(void)state;
 	for (int i = 0; i < 4; i++)
-		p.members[i].by_itself = true;
+		p.members[i].inferred = true;
 	set(&p, 0, 2, LB_STATE_DRAINING);
 	assert_int_equal(sum(&p, 0, 4), 2000);
 	set(&p, 2, 1, LB_STATE_DRAINING);
@@ -593,7 +593,7 @@ static void what_must_always_hold_holds(void **state)
 					      : LB_STATE_UNKNOWN + rand() % 8;
 			m->capacity = 1000 * (rand() % 4);
 			m->degraded_percent = 10 * (rand() % 11);
-			m->by_itself = rand() % 2;
+			m->inferred = rand() % 2;
 			later(&p, rand() % 30000);
 			for (uint32_t i = 0; i < p.n; i++) {
 				m = &p.members[i];
@@ -627,7 +627,7 @@ int main(void)
 		cmocka_unit_test(panic_ends_with_hysteresis),
 		cmocka_unit_test(failures_are_exempt_from_the_limit_and_shrink_what_it_is_of),
 		cmocka_unit_test(orders_are_no_degradation),
-		cmocka_unit_test(draining_by_itself_counts_as_degraded),
+		cmocka_unit_test(an_inferred_drain_counts_as_degraded),
 		cmocka_unit_test(all_degraded_is_the_same_as_none),
 		cmocka_unit_test(what_degraded_members_keep_is_not_out),
 		cmocka_unit_test(tiers_that_are_not_in_use_do_not_count),

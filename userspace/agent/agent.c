@@ -18,6 +18,7 @@
 #include "userspace/lib/log.h"
 
 #define LATE_MS		  5000	/* how long the latest start of a probe is remembered */
+#define HELD_UP_MS	  2000	/* a tick this late: the host stopped the agent, or held it up */
 #define TRANSITION_BUDGET 65536 /* slots looked at in one tick */
 #define SCAN_STEPS_TICK	  8	/* steps of SCAN_BUDGET entries in one tick */
 #define REPLIES_PER_S	  20000 /* crafted answers of one CPU */
@@ -213,8 +214,24 @@ static void step_late(struct agent *agent, int64_t now_ms)
 	agent->late_due_ms = now_ms + LATE_MS;
 }
 
+/* Nothing was asked meanwhile, and nothing that nodes did not say is to be held against them. */
+static void step_held_up(struct agent *agent, int64_t now_ms)
+{
+	int64_t late_ms = now_ms - agent->ticked_ms - AGENT_TICK_MS;
+
+	if (agent->ticked_ms && late_ms >= HELD_UP_MS) {
+		log_warn("the agent was held up for %.1f s: no node was asked meanwhile",
+			 (double)late_ms / 1000);
+		for (uint32_t i = 0; i < agent->n_pools; i++)
+			for (uint32_t k = 0; k < agent->pools[i]->n_nodes; k++)
+				health_slept(&agent->pools[i]->nodes[k]->health, late_ms);
+	}
+	agent->ticked_ms = now_ms;
+}
+
 void agent_tick(struct agent *agent, int64_t now_ms)
 {
+	step_held_up(agent, now_ms);
 	for (uint32_t i = 0; i < agent->n_pools; i++)
 		pool_tick(agent->pools[i], now_ms);
 	step_nexthop(agent, now_ms);

@@ -55,6 +55,7 @@ struct agent {
 	struct node *by_id[LB_BACKENDS_MAX];
 	sd_event_source *kick; /* runs judgements that became due, once per loop round */
 	int64_t started_ms;
+	int64_t ticked_ms; /* last time; 0: not yet */
 	int64_t scan_due_ms;
 	int64_t nexthop_due_ms;
 	uint64_t heartbeat_ms;

@@ -94,9 +94,9 @@ struct health_start {
 	enum lb_state operator; /* LB_STATE_NONE, _DRAINING or _MAINTENANCE */
 };
 
-/* Of a whole pool, to see who is out of line. Counts only fresh values of nodes that work. */
+/* Of a whole pool, to see who is out of line. Counts fresh values of nodes in state healthy. */
 struct health_pool {
-	uint32_t n_queue;         /* nodes behind queue_median; an outlier needs at least 2 */
+	uint32_t n_queue;         /* nodes behind queue_median; an outlier needs one other */
 	double queue_median;      /* requests waiting per full backend of weight */
 	uint32_t n_latency;       /* nodes behind latency_median_ms */
 	double latency_median_ms; /* smoothed probe time */
@@ -170,6 +170,7 @@ struct health {
 	bool cold;             /* it warms up before it is healthy */
 	bool busy;             /* last probe: accepted, not answered, and not counted for that */
 	struct score_ewma latency; /* milliseconds of a probe */
+	struct score_ewma latency_capped; /* likewise; what is judged by */
 
 	/* progress */
 	int64_t warm_ms;   /* begin of the ramp; -1: not warming, or not risen yet */
@@ -252,6 +253,12 @@ bool health_tick(struct health *h, const struct health_settings *s, int64_t now_
 		 struct health_change *ret);
 
 /*
+ * Nobody was asked for so long, because this host was stopped or held up: that silence is none of
+ * the node's. Call before anything else that happens after it.
+ */
+void health_slept(struct health *h, int64_t ms);
+
+/*
  * When health_tick() is to be called if nothing else is by then (after the latest call): a ramp has
  * a step, something ends. A warming node's weight changes then too. INT64_MAX: never.
  */
@@ -267,8 +274,11 @@ uint32_t health_warm_permille(const struct health *h, const struct health_settin
 /* Whether live flows to it may go on: not down, not in maintenance (LB_BACKEND_F_ALIVE). */
 bool health_alive(const struct health *h);
 
-/* Whether it is draining by itself and not by order: weight_member.by_itself. */
-bool health_drains_by_itself(const struct health *h);
+/*
+ * Whether it drains by itself as far as its figures tell, without an order and without having said
+ * so: weight_member.inferred.
+ */
+bool health_drain_inferred(const struct health *h);
 
 /*
  * Figures of a pool for the next samples: nodes[i] with its last sample (NULL: none or stale) and

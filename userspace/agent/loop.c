@@ -74,6 +74,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 
 int loop_run(sd_event *event, struct agent *agent)
 {
+	sd_event_source *tick = NULL;
 	int r;
 
 	r = sd_event_add_signal(event, NULL, SIGTERM, on_stop, NULL);
@@ -82,7 +83,13 @@ int loop_run(sd_event *event, struct agent *agent)
 	if (r >= 0)
 		r = sd_event_add_signal(event, NULL, SIGHUP, on_reload, agent);
 	if (r >= 0)
-		r = sd_event_add_time(event, NULL, CLOCK_MONOTONIC, 0, 1000, on_tick, agent);
+		r = sd_event_add_time(event, &tick, CLOCK_MONOTONIC, 0, 1000, on_tick, agent);
+	/* It notices first when the agent was held up, before old answers are judged. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(tick, SD_EVENT_PRIORITY_IMPORTANT);
+	if (r >= 0)
+		r = sd_event_source_set_floating(tick, true);
+	sd_event_source_unref(tick);
 	if (r < 0)
 		return r;
 	(void)sd_notifyf(0, "READY=1\nSTATUS=%u pools, %u VIPs", agent->n_pools, agent->n_vips);

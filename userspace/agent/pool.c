@@ -135,7 +135,7 @@ static void member_of(const struct node *node, int64_t now_ms, struct weight_mem
 	*ret = (struct weight_member){
 		.identity = node->identity,
 		.state = node->health.state,
-		.by_itself = health_drains_by_itself(&node->health),
+		.inferred = health_drain_inferred(&node->health),
 		.capacity = node->weight * 1000,
 		.warm_permille =
 			health_warm_permille(&node->health, &node->health_settings, now_ms),

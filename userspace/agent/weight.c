@@ -35,7 +35,7 @@ static uint32_t part_of(uint32_t capacity, uint32_t part, uint32_t whole)
 /* Out because of what it does under load, not because it failed or was ordered out. */
 static bool is_degraded(const struct weight_member *m)
 {
-	return m->state == LB_STATE_DEGRADED || (m->state == LB_STATE_DRAINING && m->by_itself);
+	return m->state == LB_STATE_DEGRADED || (m->state == LB_STATE_DRAINING && m->inferred);
 }
 
 static bool is_unknown(const struct weight_member *m)
@@ -69,7 +69,8 @@ static uint32_t working_weight(const struct weight_member *m)
 struct tiers {
 	uint64_t whole;   /* configured */
 	uint64_t sure;    /* works and is not degraded */
-	uint64_t at_best; /* likewise, if all that is not known yet turns out well */
+	uint64_t at_best; /* likewise, if all that is not known yet turns out well; what is warming
+			     in full, since a pool that grows is not one that falls short */
 };
 
 static struct tiers tiers_sum(const struct weight_member *members, uint32_t n, uint32_t n_tiers)
@@ -83,7 +84,8 @@ static struct tiers tiers_sum(const struct weight_member *members, uint32_t n, u
 			continue;
 		sum.whole += m->capacity;
 		sum.sure += is_unknown(m) ? 0 : working_weight(m);
-		sum.at_best += is_unknown(m) ? m->capacity : working_weight(m);
+		sum.at_best += is_unknown(m) || m->state == LB_STATE_WARMING ? m->capacity
+									     : working_weight(m);
 	}
 	return sum;
 }

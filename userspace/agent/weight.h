@@ -28,8 +28,10 @@ struct weight_settings {
 struct weight_member {
 	uint64_t identity;         /* as for maglev_build(); orders members of equal rank */
 	enum lb_state state;       /* what counts: health.state */
-	bool by_itself;            /* draining by itself, not ordered: counts as degraded for the
-				      panic limit, though it takes no new flow unless in panic */
+	bool inferred;             /* draining by itself as far as its figures tell, neither ordered
+				      nor said by it: counts as degraded for the panic limit, though
+				      it takes no new flow unless in panic. A node that says so would
+				      refuse what panic sends it */
 	uint32_t capacity;         /* configured or set by the operator; 0: takes no new flow */
 	uint32_t warm_permille;    /* health_warm_permille() */
 	uint32_t degraded_percent; /* of its weight that it keeps while degraded; 0 … 100 */
