@@ -49,7 +49,8 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(NAT_UNKNOWN, "nat_unknown", "nat: packet of an unknown flow answered with a reset")      \
 	X(NAT_FULL, "nat_full", "nat: no room or no source port for a new flow")                   \
 	X(NAT_REPLY, "nat_reply", "nat: reply of a node sent to its client")                       \
-	X(INTERNAL, "internal", "a table entry out of range: an error of ours")
+	X(INTERNAL, "internal", "a table entry out of range: an error of ours")                    \
+	X(NO_AGENT, "no_agent", "no backend left and no agent to answer: answered with a TCP reset")
 
 /* What happened beside the verdict; same array of counters, after the reasons. */
 #define LB_EVENTS(X)                                                                               \
@@ -88,6 +89,9 @@ struct lb_hash_key {
 };
 LB_STATIC_SIZE(struct lb_hash_key, 48);
 
+/* An agent that was silent for so long answers nothing any more (lb_control.heartbeat_ns). */
+#define LB_AGENT_SILENT_MS 10000
+
 struct lb_control {
 	__u32 abi; /* LB_ABI_VERSION; written last, 0: half made */
 	__u32 epoch; /* 1 … 65535: scan epoch, stored in lb_slot.exc */
@@ -97,7 +101,7 @@ struct lb_control {
 	__u32 n_cpus;		 /* regions in the counter maps */
 	__u16 nat_port_low;	 /* source ports of mode nat; low 0: no VIP has that mode */
 	__u16 nat_port_high;	 /* both ends belong to it, host order */
-	__u64 heartbeat_ns; /* CLOCK_MONOTONIC, by the agent, about once a second */
+	__u64 heartbeat_ns; /* CLOCK_MONOTONIC, by the agent, ten times a second; 0: never yet */
 	__u64 pad2[6];
 };
 LB_STATIC_SIZE(struct lb_control, 128);

@@ -8,7 +8,6 @@
 
 #include "bpf/core/forward_nat.h"
 #include "bpf/core/icmp.h"
-#include "bpf/core/reset.h"
 #include "bpf/core/verdict.h"
 
 /* Rewrite for the chosen backend; any frame that lb_parse() accepts. */
@@ -130,8 +129,10 @@ static __always_inline struct lb_result lb_forward_selected(struct lb_env *env,
 							    enum lb_reason r,
 							    const struct lb_choice *choice)
 {
-	if (r == LB_R_RESET_SENT)
-		r = lb_reset(env, pkt);
+	if (r == LB_R_OK && choice->backend == LB_BACKEND_LOCAL && lb_is_deserted(env))
+		r = LB_R_NO_AGENT;
+	if (r == LB_R_RESET_SENT || r == LB_R_NO_AGENT)
+		return lb_finish_reset(env, pkt, r);
 	if (r != LB_R_OK)
 		return lb_finish(env, r);
 	if (choice->backend == LB_BACKEND_LOCAL) {

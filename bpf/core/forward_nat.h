@@ -38,11 +38,10 @@ static __always_inline struct lb_result lb_nat_send(struct lb_env *env, const st
 	const struct lb_backend *b;
 	enum lb_reason r = job->reason;
 
-	if (r == LB_R_RESET_SENT || r == LB_R_NAT_UNKNOWN) {
-		enum lb_reason sent = lb_reset(env, pkt);
-
-		return lb_finish(env, sent == LB_R_RESET_SENT ? r : sent);
-	}
+	if (r == LB_R_OK && job->backend == LB_BACKEND_LOCAL && lb_is_deserted(env))
+		r = LB_R_NO_AGENT;
+	if (r == LB_R_RESET_SENT || r == LB_R_NAT_UNKNOWN || r == LB_R_NO_AGENT)
+		return lb_finish_reset(env, pkt, r);
 	if (r != LB_R_OK)
 		return lb_finish(env, r);
 	if (job->backend == LB_BACKEND_LOCAL) {

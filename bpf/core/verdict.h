@@ -7,6 +7,7 @@
 #define LB_CORE_VERDICT_H
 
 #include "bpf/core/encap.h"
+#include "bpf/core/reset.h"
 #include "bpf/core/select.h"
 
 /* What a cell is compared with, in as few words as can be loaded at once. */
@@ -74,6 +75,7 @@ static __always_inline enum lb_verdict lb_verdict_of(__u32 reason)
 	case LB_R_PING:
 	case LB_R_NAT_UNKNOWN:
 	case LB_R_TOO_BIG_SENT:
+	case LB_R_NO_AGENT:
 		return LB_VERDICT_TX;
 	default:
 		return LB_VERDICT_DROP;
@@ -87,6 +89,29 @@ static __always_inline struct lb_result lb_finish(struct lb_env *env, __u32 reas
 	if (n)
 		*n += 1;
 	return (struct lb_result){.verdict = lb_verdict_of(reason), .reason = reason};
+}
+
+/* Answered with a reset, for this reason. */
+static __always_inline struct lb_result lb_finish_reset(struct lb_env *env,
+							const struct lb_pkt *pkt,
+							enum lb_reason reason)
+{
+	enum lb_reason sent = lb_reset(env, pkt);
+
+	return lb_finish(env, sent == LB_R_RESET_SENT ? reason : sent);
+}
+
+/*
+ * Nobody answers on this host: the agent, whose sockets do, has given no sign of life for so long
+ * (0: there never was one). The kernel would send no reset from an address that is not its own.
+ */
+static __always_inline int lb_is_deserted(struct lb_env *env)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+	__u64 seen_ns = ctl ? LB_READ_ONCE(ctl->heartbeat_ns) : 0;
+
+	return seen_ns && (__s32)(lb_env_ticks(env) - (__u32)(seen_ns >> LB_TICK_SHIFT)) >
+				  (__s32)LB_TICKS_FROM_MS(LB_AGENT_SILENT_MS);
 }
 
 static __always_inline void lb_count_packet(struct lb_count *n, __u32 bytes, __u32 flows)

@@ -243,6 +243,7 @@ static void require_outcome(const struct frame *frame, const struct outcome *o, 
 		return require_sent(&in, o, mode);
 	case LB_R_RESET_SENT:
 	case LB_R_NAT_UNKNOWN:
+	case LB_R_NO_AGENT:
 		return require_reset(&in, o);
 	case LB_R_TOO_BIG_SENT:
 		return require_too_big(&in, o);
@@ -386,6 +387,15 @@ static void fill(struct runner *r, uint32_t table)
 	}
 }
 
+/* Bit 0: answers are not limited. Bit 1: the agent was heard of long ago. */
+static void take_replies(struct runner *r, uint8_t bits)
+{
+	uint32_t heard = r->ticks(r) - LB_TICKS_FROM_MS(2 * LB_AGENT_SILENT_MS);
+
+	r->t.control->replies_per_s = bits & 1 ? 100000 : 0;
+	r->t.control->heartbeat_ns = bits & 2 ? (uint64_t)heard << LB_TICK_SHIFT : 0;
+}
+
 static void take_record(struct runner *r, const struct packet_case *c, struct input *in)
 {
 	uint32_t kind = take(in) % RECORD_N;
@@ -402,8 +412,7 @@ static void take_record(struct runner *r, const struct packet_case *c, struct in
 	case RECORD_CONTROL:
 		r->t.control->epoch = take(in);
 		r->t.control->new_entries_per_s = take(in) & 1 ? 100000 : 0;
-		r->t.control->replies_per_s = take(in) & 1 ? 100000 : 0;
-		return;
+		return take_replies(r, take(in));
 	case RECORD_TIME:
 		return r->pass(r, take(in) * LB_TICKS_PER_S);
 	case RECORD_FILL:

@@ -59,6 +59,7 @@ enum step_kind {
 	STEP_TURNS,   /* … the pool's turns, list[] into bank `value` */
 	STEP_COUNTED, /* … live flows of `node` */
 	STEP_TIME,    /* seconds pass */
+	STEP_HEARD,   /* the agent's last sign of life was `value` ms ago */
 	STEP_FILL,    /* the table is filled with entries of strangers */
 	STEP_ENTRY,   /* expected: entry of (who, family, sport) in table, or none */
 	STEP_EXC,     /* expected: exc of the slot */
@@ -149,6 +150,7 @@ struct case_list {
 #define EPOCH_IS(e)	      {.kind = STEP_CONTROL, .value = e, .value2 = 100000, .value3 = 100000}
 #define VIP_FLAGS(f)	      {.kind = STEP_VIP, .flags = f}
 #define SECONDS(s)	      {.kind = STEP_TIME, .value = s}
+#define HEARD(ms_ago)	      {.kind = STEP_HEARD, .value = ms_ago}
 #define FILL(t)		      {.kind = STEP_FILL, .table = t}
 #define ENTRY(t, c, fam, port, id, ...)                                                            \
 	{.kind = STEP_ENTRY, .table = t, .who = c, .family = fam, .sport = port, .node = id,       \

@@ -211,6 +211,16 @@ static const struct packet_case table[] = {
 		      {IN4(CLIENT, 40000, TCP_ACK, ), .want = PASS, .reason = LB_R_LOCAL}),
 	},
 	{
+		.name = "nat: with nothing left and the agent silent for long, a SYN is answered with a reset",
+		NAT,
+		STEPS(SLOT(LB_BACKEND_LOCAL, 0, 0, 0), HEARD(10100),
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP),
+			      TCP(40000, PORT, TCP_SYN, .seq = 1000)},
+		       .want = TX, .reason = LB_R_NO_AGENT,
+		       .out = {ETH(LB, ROUTER), IP4(VIP, CLIENT),
+			       TCP(PORT, 40000, TCP_RST | TCP_ACK, .seq = 0, .ack = 1001, .window = 0)}}),
+	},
+	{
 		.name = "nat: a slot without a backend drops the SYN",
 		NAT,
 		STEPS(SLOT(0, 0, 0, 0),

@@ -418,6 +418,10 @@ static void do_step(struct check *k, const struct step *s)
 		return;
 	case STEP_TIME:
 		return k->r->pass(k->r, s->value * LB_TICKS_PER_S);
+	case STEP_HEARD:
+		t->control->heartbeat_ns =
+			(uint64_t)(k->r->ticks(k->r) - LB_TICKS_FROM_MS(s->value)) << LB_TICK_SHIFT;
+		return;
 	case STEP_FILL:
 		return world_fill(k->r, s->table);
 	case STEP_ENTRY:

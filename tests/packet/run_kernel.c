@@ -237,6 +237,15 @@ static void age_map(struct bpf_map *map, uint32_t seen_at, uint32_t ticks)
 	}
 }
 
+static uint32_t kernel_ticks(struct runner *r)
+{
+	struct timespec now;
+
+	(void)r;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return ((uint64_t)now.tv_sec * 1000000000 + now.tv_nsec) >> LB_TICK_SHIFT;
+}
+
 static void kernel_pass(struct runner *r, uint32_t ticks)
 {
 	age_map(balancer->maps.flows, offsetof(struct lb_flow, seen), ticks);
@@ -274,6 +283,7 @@ struct runner runner_kernel = {
 	.flow_get = kernel_flow_get,
 	.flow_put = kernel_flow_put,
 	.flows_clear = kernel_flows_clear,
+	.ticks = kernel_ticks,
 	.pass = kernel_pass,
 	.settle = kernel_settle,
 };

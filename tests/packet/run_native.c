@@ -122,6 +122,12 @@ static void native_flows_clear(struct runner *r)
 	tables.ticks = 0xfffff000; /* the clock turns over within a long case */
 }
 
+static uint32_t native_ticks(struct runner *r)
+{
+	(void)r;
+	return tables.ticks;
+}
+
 static void native_pass(struct runner *r, uint32_t ticks)
 {
 	(void)r;
@@ -142,6 +148,7 @@ struct runner runner_native = {
 	.flow_get = native_flow_get,
 	.flow_put = native_put,
 	.flows_clear = native_flows_clear,
+	.ticks = native_ticks,
 	.pass = native_pass,
 	.settle = native_settle,
 };

@@ -59,6 +59,8 @@ struct runner {
 			const struct lb_flow *);
 	void (*flows_clear)(struct runner *);
 
+	/* The clock that the core reads. */
+	uint32_t (*ticks)(struct runner *);
 	/* Time moves on by so many ticks: the clock, or the ages of all entries. */
 	void (*pass)(struct runner *, uint32_t ticks);
 

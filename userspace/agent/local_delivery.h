@@ -22,8 +22,9 @@
  * Rules are the kernel's, so they outlive the agent; the next one adopts what it finds by its
  * protocol number. In between nobody listens: IPv6 connections are refused; of IPv4 the kernel
  * sends no reset from an address that is neither its own nor a transparent socket's, so clients
- * send their SYN again until an agent is back. Others may flush them (systemd-networkd does by default, at its restart):
- * they are put back within LOCAL_DELIVERY_ASSERT_MS.
+ * send their SYN again: for LB_AGENT_SILENT_MS, after which the packet program resets them, or
+ * until an agent is back. Others may flush the rules (systemd-networkd does by default, at its
+ * restart): they are put back within LOCAL_DELIVERY_ASSERT_MS.
  */
 #ifndef SLUICE_AGENT_LOCAL_DELIVERY_H
 #define SLUICE_AGENT_LOCAL_DELIVERY_H

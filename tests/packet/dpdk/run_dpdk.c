@@ -83,6 +83,15 @@ static void dpdk_flows_clear(struct runner *r)
 	host_clear();
 }
 
+static uint32_t dpdk_now(struct runner *r)
+{
+	struct timespec now;
+
+	(void)r;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return ((uint64_t)now.tv_sec * 1000000000 + now.tv_nsec) >> LB_TICK_SHIFT;
+}
+
 /* The clock cannot be moved, so the entries grow older instead. */
 static void dpdk_pass(struct runner *r, uint32_t ticks)
 {
@@ -118,6 +127,7 @@ struct runner runner_dpdk = {
 	.flow_get = dpdk_flow_get,
 	.flow_put = dpdk_flow_put,
 	.flows_clear = dpdk_flows_clear,
+	.ticks = dpdk_now,
 	.pass = dpdk_pass,
 	.settle = dpdk_settle,
 };
