@@ -185,6 +185,12 @@ class Runner:
         return text + (f", {self.counts['skip']} skipped" if self.counts["skip"] else "")
 
 
+def _test_file(path: str) -> str:
+    if not (path.endswith(".py") and os.path.isfile(path)):
+        raise argparse.ArgumentTypeError(f"{path}: no file of tests (--only takes a pattern)")
+    return path
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--only", metavar="REGEX", help="tests whose sentence or FILE:NAME matches")
@@ -195,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--time-factor", type=float, default=1.0, metavar="X",
                         help="multiply the time limits (slow machines, sanitizers)")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("files", nargs="*", metavar="FILE", type=_test_file,
+                        help="of tests (all of tests/netns)")
     return parser
 
 
