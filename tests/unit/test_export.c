@@ -283,6 +283,35 @@ static void pieces_do_not_matter(void **state)
 	assert_true(n > 300);
 }
 
+static void poll_mode_tells_whether_it_forwards(void **state)
+{
+	struct agent *agent = *state;
+	_cleanup_free_ char *xdp = page_in(agent, 65536), *stopped = NULL, *back = NULL, *html = NULL;
+	int64_t now_ms = agent_now_ms(agent);
+	size_t len;
+
+	assert_null(strstr(xdp, "sluice_dpdk_stopped"));
+	assert_null(strstr(xdp, "sluice_dpdk_workers"));
+	agent->tables.dpdk_workers[0] = (struct lb_worker){.pid = 1, .tick = 1000, .received = 5};
+	dataplane_init(&agent->dataplane, agent->tables.dpdk_workers,
+		       1000 + LB_TICKS_FROM_MS(7000), now_ms);
+	stopped = page_in(agent, 65536);
+	assert_line(stopped, "sluice_dpdk_stopped 1\n");
+	assert_line(stopped, "sluice_dpdk_stopped_seconds 6.999\n");
+	assert_line(stopped, "sluice_dpdk_workers{state=\"running\"} 0\n");
+	assert_line(stopped, "sluice_dpdk_workers{state=\"stuck\"} 1\n");
+	html = status_page(agent, now_ms, &len);
+	assert_non_null(strstr(html, "sluice-dpdk has not run for 7 s"));
+	agent->tables.dpdk_workers[0].pid = 0; /* its counters stay */
+	agent->tables.dpdk_workers[1] = (struct lb_worker){.pid = 1, .tick = 9000};
+	assert_int_equal(dataplane_step(&agent->dataplane, 9000, now_ms), DATAPLANE_BACK);
+	back = page_in(agent, 65536);
+	assert_line(back, "sluice_dpdk_stopped 0\n");
+	assert_line(back, "sluice_dpdk_stopped_seconds 0\n");
+	assert_line(back, "sluice_dpdk_workers{state=\"running\"} 1\n");
+	assert_line(back, "sluice_dpdk_frames_total{worker=\"0\",what=\"received\"} 5\n");
+}
+
 static void a_page_ends_when_nodes_go_meanwhile(void **state)
 {
 	struct agent *agent = *state;
@@ -328,6 +357,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_a_node_does_not_tell_is_left_out, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(pieces_do_not_matter, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(poll_mode_tells_whether_it_forwards, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_page_ends_when_nodes_go_meanwhile, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(markup_of_a_node_is_shown_and_not_obeyed, set_up,

@@ -599,6 +599,33 @@ static void without_a_counter_only_long_silence_is_down(void **state)
 	assert_true(health_alive(&n.h));
 }
 
+static void a_probe_that_is_void_changes_nothing_and_breaks_a_row_of_silence(void **state)
+{
+	struct node n = healthy();
+	struct score_ewma latency = n.h.latency;
+
+	(void)state;
+	probes(&n, HEALTH_UNREACHABLE, 2);
+	for (int i = 0; i < 100; i++) {
+		n.now_ms += 1000;
+		health_probe_void(&n.h, &n.s, n.now_ms - 500, n.now_ms);
+		assert_in_range(health_next_probe_ms(&n.h), n.now_ms, n.now_ms + 700);
+	}
+	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
+	assert_int_equal(n.h.failures, 2);
+	assert_memory_equal(&n.h.latency, &latency, sizeof(latency));
+	probes(&n, HEALTH_UNREACHABLE, 1); /* the third that counts */
+	assert_int_equal(n.h.state, LB_STATE_UNHEALTHY);
+
+	n = healthy();
+	probe(&n, HEALTH_ANSWER_TIMEOUT);
+	n.now_ms += 60000;
+	health_probe_void(&n.h, &n.s, n.now_ms, n.now_ms);
+	probe(&n, HEALTH_ANSWER_TIMEOUT); /* what was between nobody heard */
+	assert_true(health_alive(&n.h));
+	assert_true(n.h.busy);
+}
+
 static void running_without_progress_for_a_minute_is_hung_though_it_answers(void **state)
 {
 	struct node n = healthy();
@@ -1417,6 +1444,7 @@ int main(void)
 		cmocka_unit_test(a_busy_node_whose_counter_moves_is_not_down),
 		cmocka_unit_test(a_silent_node_whose_counter_stopped_is_down),
 		cmocka_unit_test(without_a_counter_only_long_silence_is_down),
+		cmocka_unit_test(a_probe_that_is_void_changes_nothing_and_breaks_a_row_of_silence),
 		cmocka_unit_test(running_without_progress_for_a_minute_is_hung_though_it_answers),
 		cmocka_unit_test(a_hung_node_is_let_go_when_the_judgement_is_turned_off),
 		cmocka_unit_test(an_idle_node_without_progress_is_not_hung),

@@ -261,6 +261,21 @@ static void show_fallback(const json_t *json)
 	}
 }
 
+static void show_dataplane(const json_t *d)
+{
+	char since[32];
+
+	if (json_is_true(json_object_get(d, "stopped")))
+		printf("NOTHING IS FORWARDED: sluice-dpdk has not run for %s; nodes behind it that "
+		       "do not answer stay as they are\n",
+		       show_ms(since, sizeof(since), num(d, "stopped_ms")));
+	else if (!strcmp(str(d, "kind"), "dpdk"))
+		printf("Poll-mode workers: %lld\n", (long long)num(d, "workers"));
+	if (num(d, "workers_stuck") && !json_is_true(json_object_get(d, "stopped")))
+		printf("WORKERS THAT STAND STILL: %lld, and with them what comes to their queues\n",
+		       (long long)num(d, "workers_stuck"));
+}
+
 void show_status(const json_t *json)
 {
 	const json_t *flows = json_object_get(json, "flows"), *ifc;
@@ -274,8 +289,10 @@ void show_status(const json_t *json)
 		printf("LAST RELOAD REFUSED: %s\n", str(json, "reload_error"));
 	json_array_foreach(json_object_get(json, "interfaces"), i, ifc)
 		printf("Interface %s: %s, %s\n", str(ifc, "name"), str(ifc, "mode"),
-		       strcmp(str(ifc, "chain"), "alone") ? "in libxdp's dispatcher"
-							   : "the only XDP program there");
+		       *str(ifc, "device") ? str(ifc, "device")
+		       : strcmp(str(ifc, "chain"), "alone") ? "in libxdp's dispatcher"
+							     : "the only XDP program there");
+	show_dataplane(json_object_get(json, "dataplane"));
 	printf("\n");
 	show_vips(json);
 	printf("\n");

@@ -12,6 +12,7 @@
 #include "userspace/agent/apply.h"
 #include "userspace/agent/file_watch.h"
 #include "userspace/agent/grace.h"
+#include "userspace/agent/hold.h"
 #include "userspace/agent/privileges.h"
 #include "userspace/agent/nat.h"
 #include "userspace/lib/cleanup.h"
@@ -232,6 +233,7 @@ static void step_held_up(struct agent *agent, int64_t now_ms)
 void agent_tick(struct agent *agent, int64_t now_ms)
 {
 	step_held_up(agent, now_ms);
+	hold_step(agent, now_ms);
 	for (uint32_t i = 0; i < agent->n_pools; i++)
 		pool_tick(agent->pools[i], now_ms);
 	step_nexthop(agent, now_ms);
@@ -377,8 +379,10 @@ int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
 	r = open_kernel(agent, *cfg, err);
 	if (r == 0)
 		r = open_modules(agent, *cfg, now_ms, err);
-	if (r == 0)
+	if (r == 0) {
+		hold_start(agent, *cfg, now_ms);
 		r = agent_apply(agent, *cfg, true, now_ms, err);
+	}
 	if (r == 0)
 		r = attach_configured(agent, *cfg, err);
 	if (r < 0) {

@@ -12,6 +12,7 @@
 #include "userspace/agent/attach.h"
 #include "userspace/agent/config.h"
 #include "userspace/agent/config_diff.h"
+#include "userspace/agent/dataplane.h"
 #include "userspace/agent/fallback.h"
 #include "userspace/agent/pool.h"
 #include "userspace/agent/probe.h"
@@ -46,6 +47,7 @@ struct agent {
 	struct retire *retire;
 	struct scan_nat *scan_nat;
 	struct probe_engine *probes;
+	struct dataplane dataplane;
 	struct fallback *fallback;
 	struct pool **pools;
 	uint32_t n_pools;

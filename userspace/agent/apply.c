@@ -436,6 +436,7 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 
 	agent->cfg = cfg;
 	agent->layout++;
+	dataplane_serve(&agent->dataplane, cfg);
 	scan_set_idle(agent->scan, (uint64_t)cfg->flow_idle_ms);
 	scan_nat_set_idle(agent->scan_nat, (uint64_t)cfg->flow_idle_ms);
 	for (uint32_t i = 0; i < cfg->n_pools && r == 0; i++)

@@ -160,14 +160,34 @@ static const struct scan_nat_stats *nat_scans(const struct export_now *now)
 VALUE(nat_flows, nat_scans(now) ? nat_scans(now)->flows : NAN)
 VALUE(nat_removed, nat_scans(now) ? nat_scans(now)->removed : NAN)
 
+static const struct dataplane *dataplane(const struct export_now *now)
+{
+	return &now->agent->dataplane;
+}
+
+/* Only where workers forward. */
+#define OF_WORKERS(value) (dataplane(now)->workers ? (double)(value) : NAN)
+
+VALUE(dpdk_stopped, OF_WORKERS(dataplane(now)->stopped))
+VALUE(dpdk_stopped_s, OF_WORKERS(dataplane(now)->stopped
+					 ? export_age_s(now, dataplane(now)->stopped_ms) : 0))
+VALUE(dpdk_stops, OF_WORKERS(dataplane(now)->n_stops))
+VALUE(dpdk_ignored, OF_WORKERS(dataplane(now)->n_ignored))
+
+static void dpdk_workers(const struct export_now *now, struct export_text *t)
+{
+	export_text_sample(t, OF_WORKERS(dataplane(now)->n_running), "state", "running", NULL);
+	export_text_sample(t, OF_WORKERS(dataplane(now)->n_stuck), "state", "stuck", NULL);
+}
+
 static void dpdk_frames(const struct export_now *now, struct export_text *t)
 {
 	for (uint32_t i = 0; i < LB_WORKERS_MAX; i++) {
 		const struct lb_worker *w = &now->agent->tables.dpdk_workers[i];
 		char name[16];
 
-		if (!w->pid)
-			continue;
+		if (!w->pid && !w->tick)
+			continue; /* there never was such a worker */
 		snprintf(name, sizeof(name), "%u", i);
 		export_text_sample(t, (double)w->received, "worker", name, "what", "received",
 				   NULL);
@@ -316,6 +336,15 @@ static const struct export_family families[] = {
 	      "Nodes that left the configuration and have connections still."),
 	GAUGE("sluice_nat_flows", nat_flows, "Flows of mode nat, as of the last scan."),
 	COUNT("sluice_nat_flows_removed_total", nat_removed, "Flows of mode nat removed by scans."),
+	GAUGE("sluice_dpdk_stopped", dpdk_stopped,
+	      "1 while no poll-mode worker runs, so nothing is forwarded."),
+	GAUGE("sluice_dpdk_stopped_seconds", dpdk_stopped_s,
+	      "How long nothing has been forwarded; 0 while something is."),
+	COUNT("sluice_dpdk_stops_total", dpdk_stops, "How often poll-mode workers stopped."),
+	GAUGES("sluice_dpdk_workers", dpdk_workers,
+	       "Poll-mode workers; stuck: there, and without a round for 0.5 s."),
+	COUNT("sluice_dpdk_checks_ignored_total", dpdk_ignored,
+	      "Checks without an answer that did not count, as no worker ran."),
 	COUNTS("sluice_dpdk_frames_total", dpdk_frames, "Frames of poll-mode workers."),
 	GAUGE("sluice_fallback_connections", fallback_open,
 	      "Connections to this host's own responder."),

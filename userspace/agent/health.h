@@ -228,6 +228,14 @@ bool health_probe(struct health *h, const struct health_settings *s,
 		  struct health_change *ret);
 
 /*
+ * A probe that began at started_ms ended without a word, and the way to the node may have been
+ * broken on this host: it is as if it had not been. A row of silence is broken by it. Sets when
+ * the next one is due.
+ */
+void health_probe_void(struct health *h, const struct health_settings *s, int64_t started_ms,
+		       int64_t now_ms);
+
+/*
  * A scrape brought a sample. Of a node with several pages, each page's own: a value that is handed
  * in twice counts twice. weight: the node's capacity, thousandths (its queue is compared per
  * full backend).

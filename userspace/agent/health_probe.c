@@ -259,6 +259,14 @@ bool health_probe(struct health *h, const struct health_settings *s,
 	return health_step_end(&st, ret);
 }
 
+void health_probe_void(struct health *h, const struct health_settings *s, int64_t started_ms,
+		       int64_t now_ms)
+{
+	h->unanswered_ms = -1;
+	h->busy = false;
+	schedule(h, s, started_ms, now_ms);
+}
+
 bool health_scrape_failed(struct health *h, const struct health_settings *s,
 			  enum health_result result, int64_t now_ms, struct health_change *ret)
 {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "userspace/agent/agent.h"
+#include "userspace/agent/hold.h"
 #include "userspace/agent/maglev.h"
 #include "userspace/lib/log.h"
 
@@ -235,6 +236,12 @@ static void on_check(struct probe *p, void *userdata, const struct probe_result 
 	probe.result = judge(node, res, node->last_cause, sizeof(node->last_cause));
 	if (!probe.result) {
 		log_warn("node %s/%s: check not made: %s", node->pool->name, node->name, res->cause);
+		return;
+	}
+	if (hold_excuses(node, probe.result, res)) {
+		node->agent->dataplane.n_ignored++;
+		health_probe_void(&node->health, &node->health_settings, res->started_ms,
+				  res->now_ms);
 		return;
 	}
 	probe.rtt_ms = (double)res->rtt_us / 1000;
@@ -551,9 +558,9 @@ static bool is_idle(const struct node *node, int64_t now_ms)
 {
 	double requests = 0;
 
-	if (node_requests(node, now_ms, &requests) && requests > 0)
-		return false;
-	return node_live_flows(node) == 0;
+	if (!node_requests(node, now_ms, &requests) && node->agent->dataplane.stopped)
+		return false; /* its flows cannot be heard of either */
+	return requests <= 0 && node_live_flows(node) == 0;
 }
 
 static void tick_drain(struct node *node, int64_t now_ms)

@@ -178,6 +178,20 @@ static json_t *report_dpdk_interfaces(const struct config *cfg)
 	return list;
 }
 
+/* stopped_ms: for so long nothing has been forwarded. */
+static json_t *report_dataplane(const struct agent *agent, int64_t now_ms)
+{
+	const struct dataplane *d = &agent->dataplane;
+
+	if (!d->workers)
+		return json_pack("{ss sb}", "kind", "xdp", "stopped", 0);
+	return json_pack("{ss sb sI sI sI si si}", "kind", "dpdk", "stopped", d->stopped,
+			 "stopped_ms", (json_int_t)(d->stopped ? now_ms - d->stopped_ms : 0),
+			 "stops", (json_int_t)d->n_stops, "checks_ignored",
+			 (json_int_t)d->n_ignored, "workers", (int)d->n_running, "workers_stuck",
+			 (int)d->n_stuck);
+}
+
 static json_t *report_interfaces(const struct agent *agent)
 {
 	json_t *list = json_array();
@@ -267,6 +281,7 @@ json_t *report_status(const struct agent *agent, int64_t now_ms)
 		json_object_update(st, vips);
 	if (st) {
 		json_object_set_new(st, "checks", report_probes(agent));
+		json_object_set_new(st, "dataplane", report_dataplane(agent, now_ms));
 		json_object_set_new(st, "fallback", fallback_report(agent->fallback));
 	}
 	json_decref(vips);

@@ -79,6 +79,10 @@ static void put_agent(FILE *f, const struct agent *agent, int64_t now_ms)
 		(double)(now_ms - agent->started_ms) / 1000);
 	put_text(f, agent->cfg->path);
 	fputs(". <a href=\"/metrics\">Metrics</a></p>\n", f);
+	if (agent->dataplane.stopped)
+		fprintf(f, "<p class=\"bad\">Nothing is forwarded: sluice-dpdk has not run for "
+			   "%.0f s.</p>\n",
+			(double)(now_ms - agent->dataplane.stopped_ms) / 1000);
 	if (!agent->reload_error[0])
 		return;
 	fputs("<p class=\"bad\">Last reload refused: ", f);

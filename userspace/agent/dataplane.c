@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/dataplane.h"
+
+#include <net/if.h>
+
+#define AHEAD_TICKS 32 /* a worker may read the clock after us */
+
+struct look {
+	uint32_t n_running;
+	uint32_t n_stuck;
+	int64_t quiet_ms; /* of the liveliest worker that is there; INT64_MAX: none is */
+	int64_t round_ms; /* age of the latest round of any, those that ended included; -1: none */
+};
+
+static int64_t age_ms(uint32_t tick, uint32_t now_ticks)
+{
+	if (tick - now_ticks <= AHEAD_TICKS)
+		return 0;
+	return (int64_t)LB_TICKS_TO_MS(now_ticks - tick);
+}
+
+static struct look look_at(const struct lb_worker *workers, uint32_t now_ticks)
+{
+	struct look look = {.quiet_ms = INT64_MAX, .round_ms = -1};
+
+	for (uint32_t i = 0; i < LB_WORKERS_MAX; i++) {
+		uint32_t pid = __atomic_load_n(&workers[i].pid, __ATOMIC_ACQUIRE);
+		uint32_t tick = __atomic_load_n(&workers[i].tick, __ATOMIC_ACQUIRE);
+		int64_t age = age_ms(tick, now_ticks);
+
+		if (!pid && !tick)
+			continue; /* there never was such a worker */
+		if (look.round_ms < 0 || age < look.round_ms)
+			look.round_ms = age;
+		if (!pid)
+			continue;
+		if (age < look.quiet_ms)
+			look.quiet_ms = age;
+		if (age >= DATAPLANE_STOP_MS)
+			look.n_stuck++;
+		else
+			look.n_running++;
+	}
+	return look;
+}
+
+static enum dataplane_change settle(struct dataplane *d, const struct look *look, int64_t now_ms)
+{
+	bool stopped = look->n_running == 0;
+
+	d->seen |= look->round_ms >= 0;
+	if (stopped == d->stopped)
+		return DATAPLANE_AS_IT_WAS;
+	d->stopped = stopped;
+	if (!stopped) {
+		d->back_ms = now_ms;
+		return DATAPLANE_BACK;
+	}
+	d->n_stops++;
+	d->stopped_ms = now_ms - (look->round_ms > 0 ? look->round_ms : 0);
+	return DATAPLANE_STOPPED;
+}
+
+void dataplane_init(struct dataplane *d, const struct lb_worker *workers, uint32_t now_ticks,
+		    int64_t now_ms)
+{
+	*d = (struct dataplane){.workers = workers, .back_ms = -1};
+	(void)dataplane_step(d, now_ticks, now_ms);
+	d->n_stops = 0; /* that one was before our time */
+}
+
+enum dataplane_change dataplane_step(struct dataplane *d, uint32_t now_ticks, int64_t now_ms)
+{
+	struct look look;
+
+	if (!d->workers)
+		return DATAPLANE_AS_IT_WAS;
+	look = look_at(d->workers, now_ticks);
+	d->n_running = look.n_running;
+	d->n_stuck = look.n_stuck;
+	d->quiet_ms = look.quiet_ms;
+	return settle(d, &look, now_ms);
+}
+
+bool dataplane_excuses(const struct dataplane *d, int64_t started_ms)
+{
+	if (!d->workers)
+		return false;
+	if (d->stopped || d->quiet_ms >= DATAPLANE_DOUBT_MS)
+		return true;
+	return d->back_ms >= 0 && started_ms < d->back_ms + DATAPLANE_GRACE_MS;
+}
+
+void dataplane_serve(struct dataplane *d, const struct config *cfg)
+{
+	d->n_links = 0;
+	if (!d->workers)
+		return;
+	for (uint32_t i = 0; i < cfg->n_interfaces; i++)
+		d->links[d->n_links++] = if_nametoindex(cfg->interfaces[i].name);
+}
+
+bool dataplane_serves(const struct dataplane *d, uint32_t ifindex)
+{
+	if (!ifindex)
+		return d->workers != NULL;
+	for (uint32_t i = 0; i < d->n_links; i++)
+		if (d->links[i] == ifindex)
+			return true;
+	return false;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/hold.h"
+
+#include <time.h>
+
+#include "userspace/lib/log.h"
+
+/* The clock of poll-mode workers (maps/dpdk.h). */
+static uint32_t worker_ticks(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec) >> LB_TICK_SHIFT;
+}
+
+void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms)
+{
+	struct dataplane *d = &agent->dataplane;
+
+	if (cfg->dataplane != CONFIG_DATAPLANE_DPDK)
+		return;
+	dataplane_init(d, agent->tables.dpdk_workers, worker_ticks(), now_ms);
+	if (d->stopped)
+		log_warn("sluice-dpdk does not run, nothing is forwarded: until it does, nodes "
+			 "behind it that do not answer stay as they are");
+}
+
+void hold_step(struct agent *agent, int64_t now_ms)
+{
+	struct dataplane *d = &agent->dataplane;
+	enum dataplane_change change = dataplane_step(d, worker_ticks(), now_ms);
+
+	if (change == DATAPLANE_AS_IT_WAS)
+		return;
+	dataplane_serve(d, agent->cfg);
+	if (change == DATAPLANE_STOPPED)
+		log_warn("sluice-dpdk has stopped, nothing is forwarded: until it is back, nodes "
+			 "behind it that do not answer stay as they are");
+	else
+		log_info("sluice-dpdk forwards again, after %.1f s on %u core%s",
+			 (double)(now_ms - d->stopped_ms) / 1000, d->n_running,
+			 d->n_running == 1 ? "" : "s");
+}
+
+bool hold_excuses(const struct node *node, enum health_result result,
+		  const struct probe_result *res)
+{
+	struct agent *agent = node->agent;
+
+	if (result != HEALTH_UNREACHABLE && result != HEALTH_ANSWER_TIMEOUT)
+		return false;
+	hold_step(agent, res->now_ms);
+	return dataplane_serves(&agent->dataplane, node->hop.ifindex) &&
+	       dataplane_excuses(&agent->dataplane, res->started_ms);
+}

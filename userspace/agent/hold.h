@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What dataplane.h sees, brought to the agent: said once, and to each check that it concerns. */
+#ifndef SLUICE_AGENT_HOLD_H
+#define SLUICE_AGENT_HOLD_H
+
+#include "userspace/agent/agent.h"
+#include "userspace/agent/node.h"
+
+/* Before cfg is applied: its nodes are not judged by what no worker carries. */
+void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms);
+
+/* Is sluice-dpdk at work? A change is logged. Nothing to look at with XDP. */
+void hold_step(struct agent *agent, int64_t now_ms);
+
+/* No word from a node behind workers, while they may not have been at work: it does not count. */
+bool hold_excuses(const struct node *node, enum health_result result,
+		  const struct probe_result *res);
+
+#endif
