@@ -43,12 +43,17 @@ void hold_step(struct agent *agent, int64_t now_ms)
 			 d->n_running == 1 ? "" : "s");
 }
 
-bool hold_excuses(const struct node *node, enum health_result result,
-		  const struct probe_result *res)
+static bool is_silence(enum probe_outcome outcome)
+{
+	return outcome == PROBE_UNREACHABLE || outcome == PROBE_CONNECT_TIMEOUT ||
+	       outcome == PROBE_TIMEOUT;
+}
+
+bool hold_excuses(const struct node *node, const struct probe_result *res)
 {
 	struct agent *agent = node->agent;
 
-	if (result != HEALTH_UNREACHABLE && result != HEALTH_ANSWER_TIMEOUT)
+	if (!is_silence(res->outcome))
 		return false;
 	hold_step(agent, res->now_ms);
 	return dataplane_serves(&agent->dataplane, node->hop.ifindex) &&

@@ -13,7 +13,6 @@ void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms);
 void hold_step(struct agent *agent, int64_t now_ms);
 
 /* No word from a node behind workers, while they may not have been at work: it does not count. */
-bool hold_excuses(const struct node *node, enum health_result result,
-		  const struct probe_result *res);
+bool hold_excuses(const struct node *node, const struct probe_result *res);
 
 #endif

@@ -238,7 +238,7 @@ static void on_check(struct probe *p, void *userdata, const struct probe_result 
 		log_warn("node %s/%s: check not made: %s", node->pool->name, node->name, res->cause);
 		return;
 	}
-	if (hold_excuses(node, probe.result, res)) {
+	if (hold_excuses(node, res)) {
 		node->agent->dataplane.n_ignored++;
 		health_probe_void(&node->health, &node->health_settings, res->started_ms,
 				  res->now_ms);
@@ -354,10 +354,11 @@ static void scrape_failed(struct node_page *page, const struct probe_result *res
 
 	page->n_failed++;
 	snprintf(page->cause, sizeof(page->cause), "%s", cause);
-	if (!page->failing)
+	if (!page->failing && !hold_excuses(node, res)) {
 		log_info("node %s/%s: no load from %s: %s", node->pool->name, node->name,
 			 page->cfg->path, cause);
-	page->failing = true;
+		page->failing = true;
+	}
 	if (page->own)
 		abandon_scrape(node);
 	if (refused &&
