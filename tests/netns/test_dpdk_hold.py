@@ -106,3 +106,21 @@ def drain_waits(t):
     report = streams.wait(60)
     equal((report["completed"], report["broken"]), (20, 0), "streams complete, broken")
     wait_until(lambda: agent.nodes()["node1"]["drain"]["done"], 10, "the drain is done")
+
+
+@case("DPDK: a degraded node stays degraded while nothing forwards, however long", timeout_s=90)
+def degraded_stays(t):
+    _, mocks, dpdk, agent = serve(t)
+    dpdk.start(agent.config_path)
+    agent.wait_all()
+    mocks["node1"].control(gpu_memory=97)
+    agent.wait_states(5, node1="degraded")
+    since = len(agent.process.output())
+    dpdk.kill()
+    time.sleep(35)  # what a node said is forgotten after 30 s without a word
+    dpdk.start(agent.config_path)
+    agent.wait_log("sluice-dpdk forwards again", 3)
+    time.sleep(2)
+    lines = [x for x in agent.process.output()[since:].splitlines() if " node pool/" in x]
+    equal(lines, [], "what the log says of nodes since")
+    equal(agent.states()["node1"], "degraded", "state afterwards")

@@ -37,6 +37,7 @@ struct dataplane {
 	int64_t quiet_ms;     /* since the latest round of any worker; INT64_MAX: none is there */
 	uint32_t n_running;   /* workers that do their rounds */
 	uint32_t n_stuck;     /* workers that are there and do not */
+	int64_t ticked_ms;    /* hold_step() saw it stopped; 0: it was not */
 	uint64_t n_stops;
 	uint64_t n_ignored; /* checks that were no evidence */
 	uint32_t links[CONFIG_INTERFACES_MAX]; /* kernel devices that workers serve; 0: none yet */

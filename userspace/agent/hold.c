@@ -26,7 +26,7 @@ void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms)
 			 "behind it that do not answer stay as they are");
 }
 
-void hold_step(struct agent *agent, int64_t now_ms)
+static void look(struct agent *agent, int64_t now_ms)
 {
 	struct dataplane *d = &agent->dataplane;
 	enum dataplane_change change = dataplane_step(d, worker_ticks(), now_ms);
@@ -43,6 +43,31 @@ void hold_step(struct agent *agent, int64_t now_ms)
 			 d->n_running == 1 ? "" : "s");
 }
 
+/* What was heard of a node before a stop is as old afterwards as it was then. */
+static void stand_still(struct agent *agent, int64_t ms)
+{
+	for (uint32_t i = 0; i < agent->n_pools; i++)
+		for (uint32_t k = 0; k < agent->pools[i]->n_nodes; k++) {
+			struct node *node = agent->pools[i]->nodes[k];
+
+			if (dataplane_serves(&agent->dataplane, node->hop.ifindex))
+				health_slept(&node->health, ms);
+		}
+}
+
+void hold_step(struct agent *agent, int64_t now_ms)
+{
+	struct dataplane *d = &agent->dataplane;
+
+	look(agent, now_ms);
+	/* When the agent itself was held up, agent_tick() has done the rest. */
+	if (d->stopped && d->ticked_ms)
+		stand_still(agent, now_ms - d->ticked_ms < 2 * AGENT_TICK_MS
+					   ? now_ms - d->ticked_ms
+					   : AGENT_TICK_MS);
+	d->ticked_ms = d->stopped ? now_ms : 0;
+}
+
 static bool is_silence(enum probe_outcome outcome)
 {
 	return outcome == PROBE_UNREACHABLE || outcome == PROBE_CONNECT_TIMEOUT ||
@@ -55,7 +80,7 @@ bool hold_excuses(const struct node *node, const struct probe_result *res)
 
 	if (!is_silence(res->outcome))
 		return false;
-	hold_step(agent, res->now_ms);
+	look(agent, res->now_ms);
 	return dataplane_serves(&agent->dataplane, node->hop.ifindex) &&
 	       dataplane_excuses(&agent->dataplane, res->started_ms);
 }

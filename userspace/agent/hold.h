@@ -9,10 +9,13 @@
 /* Before cfg is applied: its nodes are not judged by what no worker carries. */
 void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms);
 
-/* Is sluice-dpdk at work? A change is logged. Nothing to look at with XDP. */
+/*
+ * Every tick. Is sluice-dpdk at work? A change is logged. While it is not, time stands still for
+ * the judgement of nodes behind it. Nothing to look at with XDP.
+ */
 void hold_step(struct agent *agent, int64_t now_ms);
 
-/* No word from a node behind workers, while they may not have been at work: it does not count. */
+/* Was there no word from a node behind workers, while they may not have been at work? */
 bool hold_excuses(const struct node *node, const struct probe_result *res);
 
 #endif
