@@ -136,8 +136,14 @@ $(B)/tests/test_dpdk_burst: $(DPDK_OBJ) $(B)/libsluice.a $(patsubst %,$(B)/dpdk/
 	$(say) TEST $@
 	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ -lcmocka $(DPDKLIBS) $(LIBS)
 
+# the other end of a device in namespace tests
+$(B)/tests/dpdk_wire: $(B)/dpdk/tests/lib/dpdk_wire.o
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(DPDKLIBS)
+
 UNIT_TESTS += $(B)/tests/test_dpdk_burst
-DPDK   := $(B)/sluice-dpdk $(B)/bench_dpdk
+DPDK   := $(B)/sluice-dpdk $(B)/bench_dpdk $(B)/tests/dpdk_wire
 PACKET += $(B)/tests/packet_cases_dpdk
 else
 DPDK := no-dpdk

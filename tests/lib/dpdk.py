@@ -33,15 +33,20 @@ def default_driver() -> str:
 
 
 class Dpdk:
-    """sluice-dpdk, and what the host needs around it."""
+    """
+    sluice-dpdk, and what the host needs around it. device: of the first leg, as DPDK takes it, where
+    the driver's usual form is not wanted; unmuted: the kernel uses the leg too.
+    """
 
     def __init__(self, host: Host, cores: str = "0", queues: int = 1, idle_us: int = 20,
-                 driver: str | None = None):
+                 driver: str | None = None, device: str | None = None, unmuted: bool = False):
         self.host = host
         self.driver = driver or default_driver()
         self.cores = cores
         self.queues = queues
         self.idle_us = idle_us
+        self.device = device
+        self.unmuted = unmuted
         self.process = None
         for number, leg in enumerate(host.plan.legs):
             self._mirror(number, leg)
@@ -55,7 +60,8 @@ class Dpdk:
         ip("addr", "flush", "dev", leg.dev)
         self.host.sysctl({f"net.ipv6.conf.{leg.dev}.disable_ipv6": 1})
         ip("link", "set", leg.dev, "arp", "off", "promisc", "on")
-        self._mute(leg.dev)
+        if not self.unmuted:
+            self._mute(leg.dev)
         ip("addr", "add", f"{leg.ip4}/24", "dev", name, "noprefixroute")
         ip("addr", "add", f"{leg.ip6}/64", "dev", name, "noprefixroute", "nodad")
         ip("link", "set", name, "up")
@@ -72,19 +78,23 @@ class Dpdk:
         """The keys at the top of the agent's configuration."""
         args = {"net_af_packet": f"qpairs={self.queues},framesz=2048,framecnt=2048",
                 "net_af_xdp": "force_copy=1"}[self.driver]
+        interfaces = [
+            {"name": f"sluice{i}", "device": f"{self.driver}{i},iface={leg.dev},{args}"}
+            for i, leg in enumerate(self.host.plan.legs)
+        ]
+        if self.device:
+            interfaces[0]["device"] = self.device
         return {
             "dataplane": "dpdk",
-            "interfaces": [
-                {"name": f"sluice{i}", "device": f"{self.driver}{i},iface={leg.dev},{args}"}
-                for i, leg in enumerate(self.host.plan.legs)
-            ],
+            "interfaces": interfaces,
             "dpdk": {"cores": self.cores, "huge_pages": False},
         }
 
-    def start(self, config_path: str, timeout_s: float = 20) -> "Dpdk":
+    def start(self, config_path: str, timeout_s: float = 20, **kwargs) -> "Dpdk":
+        """kwargs: as subprocess.Popen."""
         argv = [os.path.join(BUILD, "sluice-dpdk"), "--config", config_path,
                 "--idle-us", str(self.idle_us)]
-        self.process = self.host.popen(argv, name="sluice-dpdk")
+        self.process = self.host.popen(argv, name="sluice-dpdk", **kwargs)
         wait_until(self._ready, timeout_s, "sluice-dpdk forwards", interval_s=0.05)
         return self
 

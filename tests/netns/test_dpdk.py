@@ -4,9 +4,10 @@ import json
 import os
 
 from tests.lib import BUILD, config, loadgen, mock
-from tests.lib.agent import Agent
+from tests.lib.agent import Agent, NotifySocket
 from tests.lib.case import case, equal
 from tests.lib.dpdk import Dpdk
+from tests.lib.pinned import map_pinned
 from tests.lib.wait import wait_until
 
 
@@ -104,7 +105,7 @@ def dpdk_drain(t):
 
 def refused(t, host, settings, words, name, *args):
     """It ends at once with one line that has these words, and no signal."""
-    path = os.path.join(host.testbed.run_dir, f"refused-{name}.yaml")
+    path = os.path.join(host.testbed.run_dir, "refused.yaml")
     with open(path, "w", encoding="utf-8") as f:
         f.write(json.dumps(settings))
     done = host.run([os.path.join(BUILD, "sluice-dpdk"), "--config", path, *args], check=False)
@@ -115,34 +116,126 @@ def refused(t, host, settings, words, name, *args):
         assert word in lines[0], f"{name}: {lines[0]!r} does not say {word!r}"
 
 
-@case("DPDK: what is missing or wrong at the start is one clear line", timeout_s=60)
-def dpdk_refusals(t):
-    t.need("sluiced", "sluice-dpdk")
-    tb = t.testbed(nodes=1)
+def configured(tb):
+    """An ingress host with a good configuration and no agent yet."""
     host, dpdk = tb.ingress, Dpdk(tb.ingress)
-    good = {"pin_dir": host.pin_dir, **config.one_pool(tb, **dpdk.config())}
-    device = good["interfaces"][0]
+    return host, dpdk, {"pin_dir": host.pin_dir, **config.one_pool(tb, **dpdk.config())}
 
+
+@case("DPDK: without tables, or with others than it knows, it ends with one clear line")
+def dpdk_refuses_tables(t):
+    t.need("sluiced", "sluice-dpdk")
+    host, dpdk, good = configured(t.testbed(nodes=1))
     refused(t, host, good, ["nothing is pinned", "start sluiced"], "no pins")
+    refused(t, host, {**good, "pin_dir": "/nowhere"}, ["nothing is pinned under /nowhere"], "no dir")
     refused(t, host, {**good, "dataplane": "xdp", "interfaces": [{"name": "sluice0"}]},
             ["dataplane is xdp"], "xdp")
     agent = Agent(host, good).start()
-    refused(t, host, {**good, "interfaces": [{"name": "sluice0"}]}, ["names no device"],
-            "no device")
-    refused(t, host, {**good, "interfaces": [{**device, "device": "net_nothing0"}]},
-            ["device net_nothing0"], "no driver")
-    refused(t, host, {**good, "interfaces": [{**device, "device": "0000:ff:1f.7"}]},
-            ["device 0000:ff:1f.7"], "no port")
-    refused(t, host, {**good, "interfaces": [{**device, "name": "lo"}]}, ["interface lo exists"],
+    abi = host.call(map_pinned, os.path.join(host.pin_dir, "control"), 64, "I")
+    version, abi[0] = abi[0], 99
+    refused(t, host, good, ["layout version 99", f"this program knows {version}", "of one build"],
+            "another layout")
+    abi[0] = 0
+    refused(t, host, good, ["half made"], "half made")
+    abi[0] = version
+    dpdk.start(agent.config_path)
+    refused(t, host, good, ["another sluice-dpdk"], "twice")
+    agent.ctl("detach")
+    dpdk.process.wait(5)
+    Agent(host, {**good, "dataplane": "xdp", "interfaces": [{"name": host.dev}]}).start()
+    refused(t, host, good, ["made for XDP", "sluicectl detach"], "tables for XDP")
+
+
+def kernel_pci_device() -> str | None:
+    """Some PCI device that a driver of the kernel has; no NIC, in case that the check is wrong."""
+    base = "/sys/bus/pci/devices"
+    for address in sorted(os.listdir(base)) if os.path.isdir(base) else []:
+        with open(f"{base}/{address}/class", encoding="ascii") as f:
+            if not f.read().startswith("0x02") and os.path.exists(f"{base}/{address}/driver"):
+                return address
+    return None
+
+
+@case("DPDK: a device that is missing, not its own, or named in a wrong way is one clear line",
+      timeout_s=60)
+def dpdk_refuses_devices(t):
+    t.need("sluiced", "sluice-dpdk")
+    host, _, good = configured(t.testbed(nodes=1))
+    mirror = good["interfaces"][0]
+    agent = Agent(host, good).start()
+    bad = [
+        ("0000:ff:1f.7", ["there is no PCI device 0000:ff:1f.7"]),
+        ("ff:1f.7", ["there is no PCI device 0000:ff:1f.7"]),
+        ("00:1z.0", ["a PCI address looks like"]),
+        ("eth0", ["a name of the kernel's", '"net_af_xdp0,iface=eth0"']),
+        ("net_nothing0", ["device net_nothing0: cannot be opened"]),
+        ("net_af_packet0", ["device net_af_packet0", "are its arguments right"]),
+        ("net_af_packet0,iface=nope", ["device net_af_packet0,iface=nope", "No such device"]),
+        ("net_af_xdp0,iface=nope", ["device net_af_xdp0,iface=nope", "nope"]),
+        ("net_pcap0,rx_pcap=/nope.pcap", ["/nope.pcap: No such file"]),
+        ("net_memif0,socket=/nope/x,role=client,socket-abstract=no", ["/nope/x"]),
+    ]
+    if kernel_pci_device():
+        bad.append((kernel_pci_device(), ["is the kernel's (driver ", "-b vfio-pci"]))
+    for device, words in bad:
+        refused(t, host, {**good, "interfaces": [{**mirror, "device": device}]}, words, device)
+    refused(t, host, {**good, "interfaces": [{"name": "sluice0"}]}, ["names no device"], "none")
+    refused(t, host, {**good, "interfaces": [mirror, {**mirror, "name": "sluice1"}]},
+            ["name the same device"], "the same twice")
+    refused(t, host, {**good, "interfaces": [{**mirror, "name": "lo"}]}, ["interface lo exists"],
             "not a TAP")
-    refused(t, host, {**good, "dpdk": {"cores": "900", "huge_pages": False}}, ["900"], "no core")
-    refused(t, host, good, ["--nonsense"], "EAL argument", "--", "--nonsense")
+    equal(agent.process.running(), True, "the agent runs on")
+
+
+@case("DPDK: arguments and cores that cannot be are one clear line", timeout_s=60)
+def dpdk_refuses_arguments(t):
+    t.need("sluiced", "sluice-dpdk")
+    host, _, good = configured(t.testbed(nodes=1))
+    Agent(host, good).start()
+    for cores, word in (("900", "900"), ("0-5000", "0-5000"), ("x", "cores: x")):
+        refused(t, host, {**good, "dpdk": {"cores": cores, "huge_pages": False}},
+                ["DPDK does not start", word], f"cores {cores}")
+    if (os.cpu_count() or 1) > 1:
+        refused(t, host, {**good, "dpdk": {"cores": "0-1", "huge_pages": False}},
+                ["has 1 receive and 1 transmit queues, and 2 cores"], "too few queues")
+    for args, words in ((["--nonsense"], ["--nonsense"]), (["-h"], ["argument -h"]),
+                        (["--proc-type=secondary"], ["--proc-type=secondary"]),
+                        (["-m", "8"], ["no memory", "-m for DPDK is too small"])):
+        refused(t, host, good, words, " ".join(args), "--", *args)
+        refused(t, host, {**good, "dpdk": {**good["dpdk"], "eal_args": args}}, words,
+                "eal_args " + " ".join(args))
     refused(t, host, good, ["unexpected argument 'net_tap0'"], "argument", "net_tap0")
     with open("/proc/meminfo", encoding="ascii") as f:
         if "HugePages_Free:        0\n" in f.read():
             refused(t, host, {**good, "dpdk": {"cores": "0"}}, ["no free huge pages"], "huge pages")
-    dpdk.start(agent.config_path)
-    refused(t, host, good, ["another sluice-dpdk"], "twice")
+
+
+@case("DPDK: it tells systemd when it is ready, alive and stopping")
+def dpdk_notifies(t):
+    _, agent, dpdk = serve(t)
+    dpdk.stop()
+    notify = NotifySocket(os.path.join(dpdk.host.testbed.run_dir, "dpdk.notify"))
+    dpdk.start(agent.config_path, env={**os.environ, "NOTIFY_SOCKET": notify.path})
+    wait_until(lambda: notify.poll().count("WATCHDOG=1") >= 3, 5, "three signs of life")
+    dpdk.stop()
+    said = [m for m in notify.poll() if m != "WATCHDOG=1"]
+    notify.close()
+    equal(said, ["READY=1", "STOPPING=1"], "what it told besides")
+
+
+@case("DPDK: the agent is killed, is away, and comes back: no connection notices", timeout_s=60)
+def dpdk_agent_restart(t):
+    tb, agent, dpdk = serve(t)
+    load = loadgen.Loadgen(tb.client, "steady", [loadgen.url(v) for v in (tb.vip4, tb.vip6)],
+                           rate=100, tokens=25, duration=7).start()
+    load.wait_for(lambda p: p.get("started", 0) >= 100, 10, "100 connections begun")
+    agent.kill()
+    dpdk.restart(agent.config_path)  # which needs the tables and not the agent
+    agent.start()
+    agent.wait_all()
+    report = load.wait(40)
+    equal((report["failed"], report["broken"], report["causes"]), (0, 0, {}), "failed, broken")
+    assert report["completed"] > 600, report
 
 
 @case("DPDK: without tables it stops, and says so")

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "userspace/dpdk/eal.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "userspace/dpdk/devices.h"
 #include "userspace/lib/cleanup.h"
 
 #define ARGS_MAX   128
@@ -59,12 +59,6 @@ static bool has(const struct args *a, const char *prefix)
 	return false;
 }
 
-/* "0000:01:00.0" or "01:00.0", with or without ",key=value". */
-static bool is_pci(const char *device)
-{
-	return isxdigit((unsigned char)device[0]) && strchr(device, ':');
-}
-
 /* Only the devices that are named: DPDK would take every one it has a driver for. */
 static void add_devices(struct args *a, const struct config *cfg)
 {
@@ -73,7 +67,7 @@ static void add_devices(struct args *a, const struct config *cfg)
 	for (uint32_t i = 0; i < cfg->n_interfaces; i++) {
 		const char *device = cfg->interfaces[i].device;
 
-		if (!device || !is_pci(device))
+		if (!device || !device_is_pci(device))
 			continue;
 		add(a, "-a");
 		add(a, device);
@@ -99,6 +93,28 @@ static void add_cores(struct args *a, const struct config *cfg)
 			cpu++;
 	snprintf(first, sizeof(first), "%d", cpu);
 	add(a, first);
+}
+
+/* What would end the process, or make it wait for another one for ever. */
+static const char *unfit(const char *arg)
+{
+	if (!strcmp(arg, "-h") || !strcmp(arg, "--help"))
+		return "it would print DPDK's help and end";
+	if (!strncmp(arg, "--proc-type", strlen("--proc-type")))
+		return "sluice-dpdk shares its devices with no other process";
+	return NULL;
+}
+
+static int check_args(const struct config *cfg, char **extra, int n_extra, char *err)
+{
+	for (int i = 0; i < (int)cfg->dpdk.n_eal_args + n_extra; i++) {
+		const char *arg = i < n_extra ? extra[i] : cfg->dpdk.eal_args[i - n_extra];
+
+		if (unfit(arg))
+			return fail(err, -EINVAL, "argument %s for DPDK is not accepted: %s", arg,
+				    unfit(arg));
+	}
+	return 0;
 }
 
 static void build(struct args *a, const struct config *cfg, char **extra, int n_extra)
@@ -237,12 +253,14 @@ void eal_log_all(void)
 	rte_log_set_global_level(RTE_LOG_DEBUG);
 }
 
-/* "net_af_packet: …", "function(): …": the function's name tells an operator nothing. */
+/* "EAL: …", "function(): …": that tells an operator nothing. */
 const char *eal_said(void)
 {
 	const char *end = strstr(said_first, "(): ");
 
-	return end ? end + 4 : said_first;
+	if (end)
+		return end + 4;
+	return said_first + (strncmp(said_first, "EAL: ", 5) ? 0 : 5);
 }
 
 void eal_said_clear(void)
@@ -256,6 +274,9 @@ int eal_start(const struct config *cfg, char **extra, int n_extra, char err[DPDK
 	char said[SAID_MAX];
 	int r;
 
+	r = check_args(cfg, extra, n_extra, err);
+	if (r < 0)
+		return r;
 	build(&args, cfg, extra, n_extra);
 	if (!has(&args, "--no-huge") && !free_huge_pages())
 		return fail(err, -ENOMEM, "no free huge pages: reserve some (sysctl "
@@ -263,5 +284,9 @@ int eal_start(const struct config *cfg, char **extra, int n_extra, char err[DPDK
 	rte_log_set_global_level(RTE_LOG_ERR);
 	r = init_quietly(&args, said);
 	log_to_memory();
-	return r < 0 ? fail(err, r, "DPDK does not start: %s", first_line(said)) : 0;
+	if (r < 0)
+		return fail(err, r, "DPDK does not start: %s%s%s%s", first_line(said),
+			    cfg->dpdk.cores ? " (dpdk.cores: " : "",
+			    cfg->dpdk.cores ? cfg->dpdk.cores : "", cfg->dpdk.cores ? ")" : "");
+	return 0;
 }

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <rte_eal.h>
+#include <rte_ethdev.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 
 #include "userspace/agent/config.h"
 #include "userspace/agent/version.h"
+#include "userspace/dpdk/devices.h"
 #include "userspace/dpdk/eal.h"
 #include "userspace/dpdk/ports.h"
 #include "userspace/dpdk/tables.h"
@@ -26,6 +28,8 @@
 
 #define DEFAULT_CONFIG "/etc/sluice/sluice.yaml"
 #define WATCH_US       200000 /* from one look at the tables to the next */
+#define STUCK_MS       2000   /* a worker without a round */
+#define AHEAD	       32     /* ticks: a worker may read the clock after us */
 
 struct options {
 	const char *config;
@@ -142,24 +146,18 @@ static int load_config(const char *path, struct config **ret)
 
 static int check_config(const struct config *cfg)
 {
+	char err[DPDK_ERROR_MAX];
+	int r;
+
 	if (cfg->dataplane != CONFIG_DATAPLANE_DPDK) {
 		log_error("%s: dataplane is %s: sluice-dpdk needs dataplane: dpdk", cfg->path,
 			  config_dataplane_name(cfg->dataplane));
 		return -EINVAL;
 	}
-	for (uint32_t i = 0; i < cfg->n_interfaces; i++)
-		if (!cfg->interfaces[i].device) {
-			log_error("%s: interfaces[%u] (%s) names no device for DPDK: add "
-				  "'device: ADDRESS-OR-NAME'", cfg->path, i,
-				  cfg->interfaces[i].name);
-			return -EINVAL;
-		}
-	if (cfg->n_interfaces > WORKER_PORTS_MAX) {
-		log_error("%s: %u interfaces: at most %d are supported with DPDK", cfg->path,
-			  cfg->n_interfaces, WORKER_PORTS_MAX);
-		return -EINVAL;
-	}
-	return 0;
+	r = devices_check(cfg, err);
+	if (r < 0)
+		log_error("%s", err);
+	return r;
 }
 
 /* --- start ------------------------------------------------------------------------------------ */
@@ -256,6 +254,22 @@ static int open_workers(struct host *h, uint32_t idle_us)
 	return 0;
 }
 
+/* Memory of another node costs each frame its way there. */
+static void look_at_nodes(const struct host *h)
+{
+	unsigned int core;
+
+	for (uint16_t i = 0; i < h->n_ports; i++) {
+		int node = rte_eth_dev_socket_id(h->ports[i].id);
+
+		RTE_LCORE_FOREACH(core)
+			if (node >= 0 && (int)rte_lcore_to_socket_id(core) != node)
+				log_warn("device %s is at memory node %d, core %u at %u: choose "
+					 "cores of node %d (dpdk.cores)", h->ports[i].device, node,
+					 core, rte_lcore_to_socket_id(core), node);
+	}
+}
+
 static int count_workers(struct host *h)
 {
 	uint32_t n = rte_lcore_count();
@@ -279,12 +293,28 @@ static int run_worker(void *arg)
 	return 0;
 }
 
-/* The tables may be taken away while the workers run; then there is nothing left to forward by. */
+static bool all_do_their_rounds(const struct host *h)
+{
+	uint32_t now = dpdk_ticks();
+
+	for (uint16_t i = 0; i < h->n_workers; i++)
+		if (now - __atomic_load_n(&h->workers[i].shared->tick, __ATOMIC_RELAXED) + AHEAD >
+		    LB_TICKS_FROM_MS(STUCK_MS) + AHEAD)
+			return false;
+	return true;
+}
+
+/*
+ * The tables may be taken away while the workers run; then there is nothing left to forward by.
+ * A worker that stands still is for the service manager to end.
+ */
 static void *watch(void *arg)
 {
 	struct host *h = arg;
 
 	while (!stop_asked) {
+		if (all_do_their_rounds(h))
+			(void)sd_notify(0, "WATCHDOG=1");
 		if (dpdk_tables_gone(&h->tables)) {
 			log_error("the tables under %s were taken away (sluicectl detach)",
 				  h->cfg->pin_dir);
@@ -368,6 +398,8 @@ static int start_and_run(struct host *h, const struct options *opt)
 	r = count_workers(h);
 	if (r == 0)
 		r = open_ports(h);
+	if (r == 0)
+		look_at_nodes(h);
 	if (r == 0)
 		r = open_workers(h, opt->idle_us);
 	return r < 0 ? r : run(h);

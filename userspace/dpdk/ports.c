@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <rte_eal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,8 +35,10 @@ static int fail_dpdk(char *err, int r, const char *device, const char *what)
 {
 	const char *said = eal_said();
 
-	return fail(err, r, "device %s: %s: %s%s%s", device, what, strerror(-r), *said ? ": " : "",
-		    said);
+	if (strstr(said, "cannot attach"))
+		said = "its driver refuses it: are its arguments right, and is none missing?";
+	/* Drivers return -1 for want of a better number, and it is no question of permission. */
+	return fail(err, r, "device %s: %s: %s", device, what, *said ? said : strerror(-r));
 }
 
 /* --- the kernel's side ------------------------------------------------------------------------ */
@@ -122,13 +125,21 @@ static int probe(const char *device, uint16_t *ret_id, char *err)
 	return 0;
 }
 
-/* What the device can do of what helps: RSS over the queues, checksums looked at on reception. */
-static struct rte_eth_conf config_of(const struct rte_eth_dev_info *info, uint16_t n_queues)
+enum side { SIDE_WIRE = 1, SIDE_KERNEL };
+
+/*
+ * What the device can do of what helps: RSS over the queues, checksums looked at on reception (not
+ * of what the kernel made itself: a mirror does that in software). Tags stay in the frame, where
+ * the core takes them as they are.
+ */
+static struct rte_eth_conf config_of(const struct rte_eth_dev_info *info, uint16_t n_queues,
+				     enum side side)
 {
 	const uint64_t rss = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 	struct rte_eth_conf conf = {};
 
-	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+	if (side == SIDE_WIRE)
+		conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if (n_queues > 1 && (info->flow_type_rss_offloads & rss)) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -150,8 +161,8 @@ static int setup_queues(uint16_t id, uint16_t n_queues, struct rte_mempool *pool
 	return r;
 }
 
-static int start(const char *device, uint16_t id, uint16_t n_queues, struct rte_mempool *pool,
-		 char *err)
+static int start(const char *device, uint16_t id, enum side side, uint16_t n_queues,
+		 struct rte_mempool *pool, char *err)
 {
 	struct rte_eth_dev_info info;
 	struct rte_eth_conf conf;
@@ -165,7 +176,7 @@ static int start(const char *device, uint16_t id, uint16_t n_queues, struct rte_
 			    "%u cores are configured", device, info.max_rx_queues,
 			    info.max_tx_queues, n_queues);
 	eal_said_clear();
-	conf = config_of(&info, n_queues);
+	conf = config_of(&info, n_queues, side);
 	r = rte_eth_dev_configure(id, n_queues, n_queues, &conf);
 	if (r == 0)
 		r = setup_queues(id, n_queues, pool);
@@ -185,11 +196,16 @@ static int make_pool(struct port *p, uint32_t index, uint16_t n_queues, uint16_t
 		room = FRAME_ROOM;
 	snprintf(name, sizeof(name), "sluice_frames_%u", index);
 	p->pool = rte_pktmbuf_pool_create(name, n, POOL_CACHE, 0, room + RTE_PKTMBUF_HEADROOM,
-					  SOCKET_ID_ANY);
-	if (!p->pool)
-		return fail(err, -ENOMEM, "device %s: no memory for %u frames of %u bytes: reserve "
-			    "more huge pages, or set dpdk.huge_pages: false", p->device, n, room);
-	return 0;
+					  rte_eth_dev_socket_id(p->id));
+	if (!p->pool) /* none left on its memory node: slower is better than not at all */
+		p->pool = rte_pktmbuf_pool_create(name, n, POOL_CACHE, 0,
+						  room + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+	if (p->pool)
+		return 0;
+	return fail(err, -ENOMEM, "device %s: no memory for %u frames of %u bytes: %s", p->device,
+		    n, room, rte_eal_has_hugepages()
+				     ? "reserve more huge pages, or set dpdk.huge_pages: false"
+				     : "the argument -m for DPDK is too small");
 }
 
 static int open_mirror(struct port *p, uint32_t index, uint16_t n_queues, char *err)
@@ -206,7 +222,7 @@ static int open_mirror(struct port *p, uint32_t index, uint16_t n_queues, char *
 		 RTE_ETHER_ADDR_BYTES(&mac));
 	r = probe(device, &p->mirror_id, err);
 	if (r == 0)
-		r = start(p->mirror, p->mirror_id, n_queues, p->pool, err);
+		r = start(p->mirror, p->mirror_id, SIDE_KERNEL, n_queues, p->pool, err);
 	if (r < 0)
 		return r;
 	r = set_mac(p->mirror, &mac);
@@ -239,14 +255,14 @@ int port_open(struct port *p, uint32_t index, uint16_t n_queues, char err[DPDK_E
 
 	r = open_kernel_side(p, &mtu, err);
 	if (r == 0)
-		r = make_pool(p, index, n_queues, mtu, err);
-	if (r == 0)
 		r = probe(p->device, &p->id, err);
+	if (r == 0)
+		r = make_pool(p, index, n_queues, mtu, err);
 	if (r < 0)
 		return r;
 	/* not every device has a say in its MTU */
 	(void)rte_eth_dev_set_mtu(p->id, mtu);
-	r = start(p->device, p->id, n_queues, p->pool, err);
+	r = start(p->device, p->id, SIDE_WIRE, n_queues, p->pool, err);
 	if (r < 0)
 		return r;
 	p->started = true;

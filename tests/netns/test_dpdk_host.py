@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is not for a VIP reaches the host's kernel by the same NIC, beside balanced connections."""
+from tests.lib import config, loadgen, mock
+from tests.lib.agent import Agent
+from tests.lib.case import case, equal
+from tests.lib.dpdk import Dpdk
+from tests.lib.transfer import transfer
+
+
+def serve(t):
+    t.need("sluiced", "sluice-dpdk", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o")
+    tb = t.testbed(nodes=2)
+    mock.start_all(tb)
+    for node in tb.nodes:
+        node.attach_decap()
+    dpdk = Dpdk(tb.ingress)
+    agent = Agent(tb.ingress, config.one_pool(tb, **dpdk.config())).start()
+    dpdk.start(agent.config_path)
+    agent.wait_all()
+    return tb, agent, dpdk
+
+
+def ping(host, address: str, *options: str) -> None:
+    done = host.run(["ping", "-c5", "-i0.1", "-W1", *options, address], check=False)
+    assert " 0% packet loss" in done.stdout, f"ping {address} {options}: {done.stdout}"
+
+
+@case("DPDK: neighbours are found, and ping goes both ways, in both families and in fragments")
+def neighbours(t):
+    tb, _, _ = serve(t)
+    client, host = tb.client, tb.ingress
+    for here, there in ((client, host), (host, client)):
+        for address in (there.ip4, there.ip6):
+            here.ip("neigh", "flush", "all")
+            ping(here, address)
+            ping(here, address, "-s", "8000")
+    macs = {n["dst"]: n.get("lladdr") for n in client.ip_json("neigh", "show")}
+    equal((macs[host.ip4], macs[host.ip6]), (host.leg().mac,) * 2, "MAC of the host, as found")
+
+
+@case("DPDK: bulk to and from the host itself goes fast, and breaks no balanced connection",
+      timeout_s=60)
+def bulk(t):
+    tb, agent, dpdk = serve(t)
+    load = loadgen.Loadgen(tb.client, "steady", [loadgen.url(v) for v in (tb.vip4, tb.vip6)],
+                           rate=100, tokens=20, duration=14).start()
+    rates = {}
+    for family, ours, theirs in ((4, tb.client.ip4, tb.ingress.ip4),
+                                 (6, tb.client.ip6, tb.ingress.ip6)):
+        rates[f"in, IPv{family}"] = transfer(tb.client, tb.ingress, theirs, 2)
+        rates[f"out, IPv{family}"] = transfer(tb.ingress, tb.client, ours, 2)
+    report = load.wait(60)
+    print("Gbit/s:", ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items()))
+    equal((report["failed"], report["broken"], report["causes"]), (0, 0, {}),
+          "balanced connections: failed, broken, causes")
+    assert report["completed"] == report["started"] > 1000, report
+    assert min(rates.values()) > 0.1, rates
+    down = [x for x in agent.process.output().splitlines() if "-> unhealthy" in x]
+    equal(down, [], "nodes that went down")
+    equal(dpdk.stop(), 0, "exit status of sluice-dpdk")
