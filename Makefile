@@ -193,7 +193,7 @@ test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
 	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced
 	@tests/run all
 
-demo: deps ## the main job on real connections, in namespaces of its own (root, under 90 s)
+demo: deps ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/demo/demo
 

@@ -34,12 +34,13 @@ def default_driver() -> str:
 
 class Dpdk:
     """
-    sluice-dpdk, and what the host needs around it. device: of the first leg, as DPDK takes it, where
-    the driver's usual form is not wanted; unmuted: the kernel uses the leg too.
+    sluice-dpdk, and what the host needs around it. device: of the first leg, as DPDK takes it,
+    where the driver's usual form is not wanted; unmuted: the kernel uses the leg too.
     """
 
     def __init__(self, host: Host, cores: str = "0", queues: int = 1, idle_us: int = 20,
-                 driver: str | None = None, device: str | None = None, unmuted: bool = False):
+                 driver: str | None = None, device: str | None = None, unmuted: bool = False,
+                 huge_pages: bool = False):
         self.host = host
         self.driver = driver or default_driver()
         self.cores = cores
@@ -47,6 +48,7 @@ class Dpdk:
         self.idle_us = idle_us
         self.device = device
         self.unmuted = unmuted
+        self.huge_pages = huge_pages
         self.process = None
         for number, leg in enumerate(host.plan.legs):
             self._mirror(number, leg)
@@ -87,7 +89,7 @@ class Dpdk:
         return {
             "dataplane": "dpdk",
             "interfaces": interfaces,
-            "dpdk": {"cores": self.cores, "huge_pages": False},
+            "dpdk": {"cores": self.cores, "huge_pages": self.huge_pages},
         }
 
     def start(self, config_path: str, timeout_s: float = 20, **kwargs) -> "Dpdk":

@@ -127,7 +127,8 @@ def dpdk_refuses_tables(t):
     t.need("sluiced", "sluice-dpdk")
     host, dpdk, good = configured(t.testbed(nodes=1))
     refused(t, host, good, ["nothing is pinned", "start sluiced"], "no pins")
-    refused(t, host, {**good, "pin_dir": "/nowhere"}, ["nothing is pinned under /nowhere"], "no dir")
+    refused(t, host, {**good, "pin_dir": "/nowhere"}, ["nothing is pinned under /nowhere"],
+            "no directory")
     refused(t, host, {**good, "dataplane": "xdp", "interfaces": [{"name": "sluice0"}]},
             ["dataplane is xdp"], "xdp")
     agent = Agent(host, good).start()

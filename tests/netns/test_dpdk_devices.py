@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""sluice-dpdk on each kind of device that needs no hardware: connections where there is a far end."""
+"""sluice-dpdk on each kind of device that needs no hardware."""
 import os
 import struct
 import time
@@ -59,6 +59,28 @@ def tap(t):
         return f"net_tap0,iface=wire0,mac={leg.mac}"
 
     carries(t, make, unmuted=True)
+
+
+def reserve_huge_pages(n: int) -> int:
+    """Have so many pages of 2 MB at least; how many there were."""
+    with open("/proc/sys/vm/nr_hugepages", "r+", encoding="ascii") as f:
+        before = int(f.read())
+        f.seek(0)
+        f.write(str(max(n, before)))
+    return before
+
+
+@case("DPDK: huge pages are used, without a file system for them", timeout_s=60)
+def huge_pages(t):
+    before = reserve_huge_pages(32)
+    try:
+        with open("/proc/sys/vm/nr_hugepages", encoding="ascii") as f:
+            if int(f.read()) < 32:
+                t.skip("no 32 huge pages to be had")
+        carries(t, huge_pages=True)
+    finally:
+        with open("/proc/sys/vm/nr_hugepages", "w", encoding="ascii") as f:
+            f.write(str(before))
 
 
 def start_wire(tb, socket):

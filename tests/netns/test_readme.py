@@ -11,7 +11,8 @@ import tempfile
 from sluice_testbed.cli import DEFAULT_PREFIX
 from sluice_testbed.state import state_path
 
-from tests.lib import BUILD, ROOT
+from tests.lib import BUILD, ROOT, config, loadgen, mock
+from tests.lib.agent import Agent
 from tests.lib.case import case, equal
 
 TESTBED = os.path.join(ROOT, "tools", "testbed", "testbed")
@@ -90,10 +91,61 @@ def quick_start(t):
     equal(os.path.exists("/sys/fs/bpf/sluice-quickstart"), False, "pins left behind")
 
 
+def poll_mode() -> str:
+    return re.search(r"^### Poll mode$(.*)", section("On a real machine"), re.M | re.S)[1]
+
+
+@case("the README's poll mode: what it says of packet sockets and TAP devices, typed", timeout_s=60)
+def poll_mode_typed(t):
+    t.need("sluiced", "sluice-dpdk", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o", "nft")
+    tb = t.testbed(nodes=2)
+    mock.start_all(tb)
+    for node in tb.nodes:
+        node.attach_decap()
+    host, leg = tb.ingress, tb.ingress.leg()
+    setup, mute = blocks(re.sub(r"^```yaml\n.*?^```\n", "", poll_mode(), flags=re.M | re.S))
+    lines = [x for x in mute.splitlines() + setup.splitlines() if x.startswith(("ip ", "nft "))]
+    equal(len(lines), 6, "commands that this test can type")
+    for line in lines:
+        host.run(["sh", "-c", line.replace("10.0.0.2/24", f"{leg.ip4}/24")])
+    for route in host.plan.routes:
+        if ":" not in route:
+            host.ip("route", "replace", *route.split())
+    form = re.search(r'`"(net_af_packet0,[^"]*)"`', poll_mode())[1].replace("qpairs=2", "qpairs=1")
+    assert "iface=eth0" in form and leg.dev == "eth0", form
+    settings = {
+        **config.one_pool(tb), "dataplane": "dpdk",
+        "interfaces": [{"name": "sluice0", "device": form}],
+        "dpdk": {"huge_pages": False}, "vips": config.vips(tb, "pool", families=(4,))}
+    agent = Agent(host, settings).start()
+    dpdk = host.popen([os.path.join(BUILD, "sluice-dpdk"), "--config", agent.config_path,
+                       "--idle-us", "20"], name="sluice-dpdk")
+    agent.wait_all(timeout_s=20)
+    report = loadgen.run(tb.client, "spread", loadgen.url(tb.vip4), count=200, duration=15)
+    equal((report["completed"], report["causes"]), (200, {}), "connections")
+    equal(dpdk.stop(), 0, "exit status of sluice-dpdk")
+
+
+@case("the README's poll mode: its configuration and each device are accepted")
+def poll_mode_configuration(t):
+    t.need("sluicectl")
+    text = blocks(section("On a real machine"), "yaml")
+    forms = re.findall(r'`("[^"`]*")`', poll_mode())
+    assert len(forms) >= 8, forms
+    for form in ['"0000:01:00.0"', *forms]:
+        path = os.path.join(t.log_dir, "poll.yaml")
+        whole = re.sub(r"interfaces:\n(?:  .*\n)+", "", text[0]) + text[1]
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(whole.replace('"0000:01:00.0"', form))
+        done = subprocess.run([SLUICECTL, "check-config", path], capture_output=True, text=True,
+                              timeout=10, check=False)
+        equal((done.returncode, done.stderr), (0, ""), f"check-config with {form}")
+
+
 @case("the README's configuration is accepted", timeout_s=30)
 def configuration(t):
     t.need("sluicectl")
-    [text] = blocks(section("On a real machine"), "yaml")
+    text = blocks(section("On a real machine"), "yaml")[0]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=t.log_dir, delete=False) as f:
         f.write(text)
     done = subprocess.run([SLUICECTL, "check-config", f.name],
