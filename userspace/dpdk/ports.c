@@ -78,6 +78,17 @@ static int set_mac(const char *name, const struct rte_ether_addr *mac)
 	return link_ioctl(name, SIOCSIFHWADDR, &ifr);
 }
 
+static int get_mac(const char *name, struct rte_ether_addr *ret_mac)
+{
+	struct ifreq ifr = {};
+	int r = link_ioctl(name, SIOCGIFHWADDR, &ifr);
+
+	if (r < 0)
+		return r;
+	memcpy(ret_mac->addr_bytes, ifr.ifr_hwaddr.sa_data, RTE_ETHER_ADDR_LEN);
+	return 0;
+}
+
 static int get_mtu(const char *name, uint16_t *ret_mtu)
 {
 	struct ifreq ifr = {};
@@ -215,6 +226,8 @@ static int open_mirror(struct port *p, uint32_t index, uint16_t n_queues, char *
 	int r;
 
 	r = rte_eth_macaddr_get(p->id, &mac);
+	if (r == 0 && rte_is_zero_ether_addr(&mac)) /* a ring has none */
+		r = get_mac(p->mirror, &mac);
 	if (r < 0)
 		return fail(err, r, "device %s: no address: %s", p->device, strerror(-r));
 	snprintf(device, sizeof(device),
