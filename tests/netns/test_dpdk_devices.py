@@ -11,8 +11,8 @@ from tests.lib.dpdk import Dpdk
 from tests.lib.wait import wait_until
 
 
-def serve(t, make=None, driver=None, **kwargs):
-    """A testbed that forwards by the device that make(testbed) returns, and answers."""
+def serve(t, make=None, driver=None, then=None, **kwargs):
+    """A testbed that forwards by the device that make(testbed) returns, after then(testbed)."""
     t.need("sluiced", "sluice-dpdk", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o")
     tb = t.testbed(nodes=2)
     mock.start_all(tb)
@@ -22,12 +22,14 @@ def serve(t, make=None, driver=None, **kwargs):
     dpdk = Dpdk(tb.ingress, driver=driver, device=device, **kwargs)
     agent = Agent(tb.ingress, config.one_pool(tb, **dpdk.config())).start()
     dpdk.start(agent.config_path)
+    if then:
+        then(tb)
     agent.wait_all(timeout_s=20)
     return tb, agent, dpdk
 
 
-def carries(t, make=None, driver=None, **kwargs):
-    tb, _, dpdk = serve(t, make, driver, **kwargs)
+def carries(t, *args, **kwargs):
+    tb, _, dpdk = serve(t, *args, **kwargs)
     for vip in (tb.vip4, tb.vip6):
         report = loadgen.run(tb.client, "spread", loadgen.url(vip), count=200, connect_timeout=3,
                              duration=15)
@@ -58,7 +60,11 @@ def tap(t):
         host.ip("link", "set", "wire0", "up")
         return f"net_tap0,iface=wire0,mac={leg.mac}"
 
-    carries(t, make, unmuted=True)
+    def then(tb):
+        # It has got the MAC of DPDK's side, which a bridge then takes for its own.
+        tb.ingress.ip("link", "set", "wire0", "address", "02:77:ff:00:00:02")
+
+    carries(t, make, then=then, unmuted=True)
 
 
 def reserve_huge_pages(n: int) -> int:
