@@ -157,6 +157,11 @@ static __always_inline enum lb_reason lb_nat_rewrite(struct lb_env *env, const s
 
 /* --- entries ---------------------------------------------------------------------------------- */
 
+static __always_inline int lb_is_addr(const __be32 *a, const __be32 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
 static __always_inline void lb_nat_key_of(const struct lb_backend *b, __be16 nat_port,
 					  struct lb_nat_key *ret_key)
 {
@@ -210,15 +215,20 @@ struct lb_nat_search {
 	__u32 low;
 	__u32 n;
 	__u32 hash;
+	__u32 step;
 	__u32 found;
 };
 
-/* One port; 0 to go on. Odd steps, so that the tries of neighbouring flows do not collide. */
+/*
+ * One port; 0 to go on. The first is the tuple's own: a client that uses its port again gets the one
+ * again that the node may still hold in TIME_WAIT for it. From there in odd steps, so that the tries
+ * of neighbouring flows do not collide, and others the next time, when the SYN is sent again.
+ */
 static long lb_nat_try_port(__u32 i, void *ctx)
 {
 	struct lb_nat_search *s = ctx;
 
-	s->key.nat_port = lb_htons(s->low + (s->hash + i * (2 * (s->hash >> 20) + 1)) % s->n);
+	s->key.nat_port = lb_htons(s->low + (s->hash + i * (2 * s->step + 1)) % s->n);
 	if (lb_env_nat_reply_add(s->env, &s->key, &s->reply) < 0)
 		return 0;
 	s->found = 1;
@@ -242,17 +252,25 @@ static __always_inline __be16 lb_nat_take_port(struct lb_env *env, const struct 
 	return s->found ? s->key.nat_port : 0;
 }
 
+/*
+ * Both entries go, so that what either end still sends is answered with a reset. By the node's
+ * address as it is now: the id may be another node's since, and the entry found another client's.
+ */
 static __always_inline void lb_nat_forget(struct lb_env *env, const struct lb_flow_key *key,
 					  struct lb_nat_flow *flow)
 {
 	const struct lb_backend *b = lb_env_backend(env, flow->backend);
-	struct lb_nat_key reply;
+	const struct lb_nat_reply *reply = NULL;
+	struct lb_nat_key reply_key;
 
 	lb_nat_uncount(env, flow);
-	if (b && b->generation == flow->generation) {
-		lb_nat_key_of(b, flow->nat_port, &reply);
-		lb_env_nat_reply_delete(env, &reply);
+	if (b) {
+		lb_nat_key_of(b, flow->nat_port, &reply_key);
+		reply = lb_env_nat_reply(env, &reply_key);
 	}
+	if (reply && reply->client_port == key->sport && reply->vip == key->vip &&
+	    lb_is_addr(reply->client, key->saddr))
+		lb_env_nat_reply_delete(env, &reply_key);
 	lb_env_nat_flow_delete(env, key);
 }
 
@@ -295,6 +313,7 @@ static __always_inline enum lb_reason lb_nat_add(struct lb_env *env, const struc
 	lb_copy16(search.reply.client, pkt->saddr);
 	search.reply.backend = choice->backend;
 	search.hash = choice->hash;
+	search.step = (choice->hash >> 20) + now;
 	if (lb_nat_way_back(env, &search.reply) < 0)
 		return LB_R_TRUNCATED;
 	flow.nat_port = lb_nat_take_port(env, b, &search);
