@@ -2,7 +2,8 @@
 /*
  * XDP entry on a GPU node: tunnelled frame -> the packet a client sent, to the node's own kernel.
  *
- * Takes off IPv4/IPv6 in IPv4/IPv6 (RFC 2003, 2473, 4213) and GUE variant 1 on UDP port 6080.
+ * Takes off IPv4/IPv6 in IPv4/IPv6 (RFC 2003, 2473, 4213) and GUE variant 1 on UDP port 6080 or
+ * the ports that xdpattach --gue-port gives.
  * Anything else, and anything that does not look right, passes to the kernel untouched. Congestion
  * met in the tunnel is carried to the inner header (RFC 6040 section 4.2).
  */
@@ -15,9 +16,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define GUE_PORT	 6080
+#define GUE_PORTS_MAX	 4
 #define IP4_MF_OR_OFFSET 0x3fff
 #define TAGS_MAX	 2 /* VLAN tags followed; they stay in front of what comes out */
+
+/* Host order; 0: none. Set before the program is loaded. */
+const volatile __u16 gue_ports[GUE_PORTS_MAX] = {6080};
 
 /* Counted apart, so that an operator sees which kind arrives: bpftool map dump name decap_stats. */
 enum decap_count {
@@ -76,6 +80,17 @@ static __always_inline __be16 parse_link(void *data, void *end, struct tunnel *t
 	return *proto == bpf_htons(ETH_P_IP) || *proto == bpf_htons(ETH_P_IPV6) ? *proto : 0;
 }
 
+static __always_inline int is_gue(__be16 port)
+{
+	__u16 p = bpf_ntohs(port);
+
+#pragma unroll
+	for (int i = 0; i < GUE_PORTS_MAX; i++)
+		if (gue_ports[i] && p == gue_ports[i])
+			return 1;
+	return 0;
+}
+
 /* Bytes of the outer header up to the inner one, for what the outer IP header says is in it; or 0. */
 static __always_inline __u32 outer_len(void *l4, void *end, __u8 proto, __u32 hlen)
 {
@@ -83,7 +98,7 @@ static __always_inline __u32 outer_len(void *l4, void *end, __u8 proto, __u32 hl
 
 	if (proto == IPPROTO_IPIP || proto == IPPROTO_IPV6)
 		return hlen;
-	if (proto != IPPROTO_UDP || (void *)(udp + 1) > end || udp->dest != bpf_htons(GUE_PORT))
+	if (proto != IPPROTO_UDP || (void *)(udp + 1) > end || !is_gue(udp->dest))
 		return 0;
 	return hlen + sizeof(*udp);
 }

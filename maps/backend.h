@@ -25,7 +25,8 @@ struct lb_backend {
 	__be16 port;  /* nat: destination port at the node */
 
 	__be32 src_vary; /* bits of src[3] that vary by flow hash, so receivers spread flows */
-	__u32 pad;
+	__be16 gue_port; /* gue: UDP destination port */
+	__u16 pad;
 
 	__u32 ifindex;	 /* egress device */
 	__u8 family;	 /* 4 or 6: of addr and src */

@@ -15,7 +15,6 @@
 #include "maps/vip.h"
 
 #define LB_OUTER_TTL 64
-#define LB_GUE_PORT  6080
 
 /*
  * Sum of fewer than 65536 32-bit words -> ones' complement sum of their halves (RFC 1071). After the
@@ -96,12 +95,12 @@ static __always_inline void lb_put_ip6(void *at, const struct lb_backend *b, __u
 }
 
 /* Checksum 0: allowed for tunnels over IPv4, and over IPv6 by RFC 6935. */
-static __always_inline void lb_put_udp(void *at, __u32 len, __u32 hash)
+static __always_inline void lb_put_udp(void *at, __be16 port, __u32 len, __u32 hash)
 {
 	struct udphdr *udp = at;
 
 	udp->source = lb_htons(0xc000 | (hash & 0x3fff));
-	udp->dest = lb_htons(LB_GUE_PORT);
+	udp->dest = port;
 	udp->len = lb_htons(len);
 	udp->check = 0;
 }
@@ -152,7 +151,7 @@ static __always_inline void lb_put_outer(void *at, const struct lb_pkt *pkt, __u
 		at += sizeof(struct ipv6hdr);
 	}
 	if (mode == LB_MODE_GUE)
-		lb_put_udp(at, payload, hash);
+		lb_put_udp(at, b->gue_port, payload, hash);
 }
 
 /* As lb_put_outer(), at the cursor. mode and family: constants, so that the verifier knows the

@@ -150,7 +150,9 @@ static void require_outer(const struct view *in, const struct view *out, enum lb
 	REQUIRE(ip_sum_holds(out));
 	REQUIRE(out->b[out->l3 + (out->family == 4 ? 8 : 7)] == 64);
 	if (mode == LB_MODE_GUE) {
-		REQUIRE(out->proto == 17 && get16(out->b + out->l4 + 2) == 6080);
+		uint32_t port = get16(out->b + out->l4 + 2);
+
+		REQUIRE(out->proto == 17 && (port == gue_port_of(NODE1) || port == gue_port_of(NODE2)));
 		REQUIRE(get16(out->b + out->l4 + 4) == in->ip_len + 8);
 	} else {
 		REQUIRE(out->proto == (in->family == 4 ? 4 : 41));

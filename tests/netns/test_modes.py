@@ -74,6 +74,28 @@ def flat_gue6(t):
     carries(t, "flat", "gue", family=6)
 
 
+@case("gue by another port, and the change from one port to another without a gap")
+def gue_port(t):
+    t.need("sluiced", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o", "xdpattach")
+    tb = t.testbed(nodes=2)
+    mock.start_all(tb)
+    for node in tb.nodes:
+        node.attach_decap(gue_ports=(7000, 6080))
+    agent = Agent(tb.ingress, config.one_pool(tb, pool={"mode": "gue", "gue_port": 7000})).start()
+    wait_until(lambda: all_healthy(agent), 10, "all nodes are healthy")
+    all_answered(tb, [tb.vip4, tb.vip6])
+    run = loadgen.Loadgen(tb.client, "steady", [loadgen.url(tb.vip4), loadgen.url(tb.vip6)],
+                          rate=100, duration=2).start()
+    run.wait_for(lambda p: p.get("completed", 0) > 10, 5, "connections are answered")
+    agent.write_config(config.one_pool(tb, pool={"mode": "gue"}))
+    agent.ctl("reload")
+    report = run.wait(20)
+    equal((report["failed"], report["broken"]), (0, 0), "failed, broken")
+    for node in tb.nodes:
+        node.attach_decap(gue_ports=(6080,))
+    all_answered(tb, [tb.vip4, tb.vip6])
+
+
 @case("ipip reaches nodes behind a router")
 def routed_ipip(t):
     carries(t, "routed", "ipip")

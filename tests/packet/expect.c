@@ -97,7 +97,7 @@ static void push_outer(struct layer *out, int *n, const struct layer *ip, enum l
 {
 	struct layer outer4 = IP4(LB, node, .tos = ip->tos, .flow = FLOW_HASH);
 	struct layer outer6 = IP6(LB, node, .tos = ip->tos, .flow = FLOW_HASH);
-	struct layer udp = UDP(FLOW_HASH, 6080, .check = 0);
+	struct layer udp = UDP(FLOW_HASH, gue_port_of(node), .check = 0);
 
 	if (mode == LB_MODE_L2DSR)
 		return;

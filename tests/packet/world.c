@@ -11,6 +11,11 @@ int node_family(enum host node)
 	return node == NODE3 || node == NODE4 || node == NODE6 || node == NODE8 ? 6 : 4;
 }
 
+int gue_port_of(enum host node)
+{
+	return node == NODE2 || node == NODE4 ? 7081 : 6080;
+}
+
 int node_is_far(enum host node)
 {
 	return node == NODE5 || node == NODE6;
@@ -43,6 +48,7 @@ static void put_node(struct tables *t, enum host node)
 	b->ifindex = far ? IF_FAR : IF_NEAR;
 	b->flags = LB_BACKEND_F_ALIVE | (node == NODE9 ? 0 : LB_BACKEND_F_NEXTHOP);
 	b->port = htons(NODE_PORT);
+	b->gue_port = htons(gue_port_of(node));
 	t->loads[node].weight = 1000;
 }
 

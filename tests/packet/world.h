@@ -19,5 +19,6 @@ struct lb_flow_key world_key(enum host who, int family, int sport);
 /* 4 or 6: family of the node's address. */
 int node_family(enum host node);
 int node_is_far(enum host node);
+int gue_port_of(enum host node);
 
 #endif

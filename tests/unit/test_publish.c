@@ -635,10 +635,10 @@ static void test_next_hop_comes_changes_and_goes(void **state)
 
 	assert_int_equal(address_parse("10.0.0.254", &res.src), 0);
 	assert_int_equal(address_parse("10.9.9.9", &own), 0);
-	publish_backend_nexthop(f->p, a, &res, &none, htonl(0xff));
+	publish_backend_nexthop(f->p, a, &res, &none, htonl(0xff), 6080);
 	assert_false(b->flags & LB_BACKEND_F_NEXTHOP);
 	res.state = NEXTHOP_READY;
-	publish_backend_nexthop(f->p, a, &res, &none, htonl(0xff));
+	publish_backend_nexthop(f->p, a, &res, &none, htonl(0xff), 6080);
 	assert_int_equal(b->flags, LB_BACKEND_F_ALIVE | LB_BACKEND_F_NEXTHOP);
 	assert_int_equal(b->ifindex, 5);
 	assert_memory_equal(b->dmac, res.dmac, 6);
@@ -647,18 +647,20 @@ static void test_next_hop_comes_changes_and_goes(void **state)
 	assert_int_equal(b->port, htons(80));
 	assert_int_equal(b->src[3], htonl(0x0a0000fe));
 	assert_int_equal(b->src_vary, htonl(0xff));
+	assert_int_equal(b->gue_port, htons(6080));
 	assert_int_equal(b->addr[3], htonl(0x0a000001));
 	res.dmac[5] = 9;
 	res.mtu = 70000; /* a loopback's: more than the field holds */
-	publish_backend_nexthop(f->p, a, &res, &own, 0);
+	publish_backend_nexthop(f->p, a, &res, &own, 0, 7777);
 	assert_int_equal(b->dmac[5], 9);
 	assert_int_equal(b->mtu, 65535);
 	assert_int_equal(b->src[3], htonl(0x0a090909));
+	assert_int_equal(b->gue_port, htons(7777));
 	res.state = NEXTHOP_NO_MAC; /* the neighbour failed: the last known one serves on */
-	publish_backend_nexthop(f->p, a, &res, &none, 0);
+	publish_backend_nexthop(f->p, a, &res, &none, 0, 6080);
 	assert_true(b->flags & LB_BACKEND_F_NEXTHOP);
 	res.state = NEXTHOP_NO_ROUTE;
-	publish_backend_nexthop(f->p, a, &res, &none, 0);
+	publish_backend_nexthop(f->p, a, &res, &none, 0, 6080);
 	assert_false(b->flags & LB_BACKEND_F_NEXTHOP);
 	assert_true(publish_backend_is_alive(f->p, a));
 }
@@ -696,7 +698,7 @@ static void test_a_reader_never_sees_a_half_new_mac(void **state)
 	pthread_create(&thread, NULL, read_mac, &race);
 	for (int i = 0; i < 200000; i++) {
 		memset(res.dmac, i & 0xff, 6);
-		publish_backend_nexthop(f->p, a, &res, &none, 0);
+		publish_backend_nexthop(f->p, a, &res, &none, 0, 6080);
 	}
 	__atomic_store_n(&race.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);

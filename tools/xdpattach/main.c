@@ -6,6 +6,7 @@
  * The mode is the one asked for; native never becomes generic.
  */
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <getopt.h>
@@ -17,6 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "userspace/lib/cleanup.h"
+#include "userspace/lib/number.h"
+
+#define GUE_PORTS_MAX 4 /* of bpf/decap.bpf.c */
+
 struct options {
 	const char *object;
 	const char *program; /* NULL: the only one, or the first */
@@ -24,16 +30,19 @@ struct options {
 	__u32 mode;          /* XDP_FLAGS_DRV_MODE or XDP_FLAGS_SKB_MODE */
 	bool detach;
 	bool replace;
+	__u16 gue_ports[GUE_PORTS_MAX];
+	int n_gue_ports;
 	char **devices;
 	int n_devices;
 };
 
 static const char usage[] =
 	"usage: xdpattach [--mode native|generic] [--program NAME] [--pin DIR] [--replace]\n"
-	"                 OBJECT DEVICE...\n"
+	"                 [--gue-port PORT]... OBJECT DEVICE...\n"
 	"       xdpattach [--mode native|generic] --detach DEVICE...\n"
-	"  --pin DIR   pin the maps as DIR/NAME (a directory in a bpf file system)\n"
-	"  --replace   take the place of a program that is attached\n";
+	"  --pin DIR        pin the maps as DIR/NAME (a directory in a bpf file system)\n"
+	"  --replace        take the place of a program that is attached\n"
+	"  --gue-port PORT  of decap.bpf.o: the UDP port of mode gue, in place of 6080; up to four\n";
 
 static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
@@ -57,6 +66,18 @@ static int mode_parse(const char *text, __u32 *ret_mode)
 	return 0;
 }
 
+static int gue_port_add(const char *text, struct options *o)
+{
+	uint64_t port;
+
+	if (number_parse_u64(text, strlen(text), UINT16_MAX, &port) < 0 || !port)
+		return fail("port", text, -EINVAL);
+	if (o->n_gue_ports == GUE_PORTS_MAX)
+		return fail("one port too many:", text, -EINVAL);
+	o->gue_ports[o->n_gue_ports++] = port;
+	return 0;
+}
+
 /* Returns 0; 1 after --help; -EINVAL if the arguments make no sense (said on standard error). */
 static int options_parse(int argc, char **argv, struct options *ret_options)
 {
@@ -66,6 +87,7 @@ static int options_parse(int argc, char **argv, struct options *ret_options)
 		{"pin", required_argument, NULL, 'd'},
 		{"detach", no_argument, NULL, 'x'},
 		{"replace", no_argument, NULL, 'r'},
+		{"gue-port", required_argument, NULL, 'g'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -89,6 +111,10 @@ static int options_parse(int argc, char **argv, struct options *ret_options)
 			break;
 		case 'r':
 			o.replace = true;
+			break;
+		case 'g':
+			if (gue_port_add(optarg, &o) < 0)
+				return -EINVAL;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -120,6 +146,58 @@ static int map_set_pin(struct bpf_map *map, const char *pin_dir)
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return -ENAMETOOLONG;
 	return bpf_map__set_pin_path(map, path);
+}
+
+/* Where a variable lies in a data section of the object. Returns -ENOENT: it has none. */
+static int variable_offset(const struct btf *btf, const char *section, const char *name,
+			   __u32 *ret_offset, __u32 *ret_size)
+{
+	int id = btf__find_by_name_kind(btf, section, BTF_KIND_DATASEC);
+	const struct btf_var_secinfo *info;
+	const struct btf_type *type;
+
+	if (id < 0)
+		return -ENOENT;
+	type = btf__type_by_id(btf, id);
+	info = btf_var_secinfos(type);
+	for (int i = 0; i < btf_vlen(type); i++, info++) {
+		const struct btf_type *var = btf__type_by_id(btf, info->type);
+
+		if (strcmp(btf__name_by_offset(btf, var->name_off), name))
+			continue;
+		*ret_offset = info->offset;
+		*ret_size = info->size;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* The ports take the place of those the program was built with. */
+static int gue_ports_set(struct bpf_object *object, const struct options *o)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(object, ".rodata");
+	_cleanup_free_ char *data = NULL;
+	__u32 offset, size;
+	const void *built;
+	size_t all = 0;
+	int r;
+
+	if (!o->n_gue_ports)
+		return 0;
+	if (!map)
+		return -ENOENT;
+	r = variable_offset(bpf_object__btf(object), ".rodata", "gue_ports", &offset, &size);
+	if (r < 0)
+		return r;
+	built = bpf_map__initial_value(map, &all);
+	if (!built || size != sizeof(o->gue_ports) || offset + size > all)
+		return -EINVAL;
+	data = malloc(all);
+	if (!data)
+		return -ENOMEM;
+	memcpy(data, built, all);
+	memcpy(data + offset, o->gue_ports, size);
+	return bpf_map__set_initial_value(map, data, all);
 }
 
 /* The named program, or without a name the first; the object's others are not loaded. */
@@ -163,6 +241,11 @@ static int object_load(const struct options *o, struct bpf_object **ret_object)
 			fail("pin", bpf_map__name(map), r);
 			goto close;
 		}
+	}
+	r = gue_ports_set(object, o);
+	if (r < 0) {
+		fail("--gue-port", o->object, r);
+		goto close;
 	}
 	r = bpf_object__load(object);
 	if (r < 0) {

@@ -79,7 +79,8 @@ void agent_publish_nexthop(struct agent *agent, const struct node *node)
 
 	if (node->pool->cfg->mode == CONFIG_MODE_NAT)
 		src = nat_source(agent, node);
-	publish_backend_nexthop(agent->publish, node->id, &node->hop, &src, 0);
+	publish_backend_nexthop(agent->publish, node->id, &node->hop, &src, 0,
+				node->pool->cfg->gue_port);
 }
 
 static void on_nexthop(void *userdata, uint32_t id, const struct nexthop_result *res)

@@ -29,7 +29,7 @@
 #define CONFIG_WEIGHT_MAX     1000
 #define CONFIG_TIER_MAX       7
 #define CONFIG_SLOTS_MIN      251
-#define CONFIG_GUE_PORT       6080 /* IANA: gue; fixed in the packet path */
+#define CONFIG_GUE_PORT       6080 /* IANA: gue */
 #define CONFIG_SLOTS_MAX      LB_SLOTS_MAX
 #define CONFIG_CACHE_MAX      16 /* cached paths of one VIP */
 #define CONFIG_STATUS_MAX     8  /* ranges in expect_status */
@@ -217,7 +217,7 @@ struct config_pool {
 	enum config_on_down on_down;
 	uint32_t table_slots; /* prime */
 	uint16_t port;        /* where nodes serve unless they say otherwise; never 0 */
-	uint16_t gue_port;    /* UDP destination port of mode gue: CONFIG_GUE_PORT, if that is its mode */
+	uint16_t gue_port;    /* UDP destination port of mode gue */
 	uint32_t slots;       /* of nodes that say nothing else; 0: learned */
 	struct config_standby standby;
 	struct config_discovery discovery;

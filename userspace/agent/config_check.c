@@ -398,9 +398,6 @@ static void check_pool_itself(const struct whole *w, uint32_t i)
 			  pool->table_slots);
 	if (pool->standby.above_ratio < pool->standby.below_ratio)
 		fail_pool(w, i, "standby", "above is less than below");
-	if (pool->mode == CONFIG_MODE_GUE && pool->gue_port != CONFIG_GUE_PORT)
-		fail_pool(w, i, "gue_port", "the packet path sends to port %d only, found %u",
-			  CONFIG_GUE_PORT, pool->gue_port);
 	if (d->dns.min_ttl_ms > d->dns.max_ttl_ms)
 		fail_pool(w, i, "discovery", "min_ttl is longer than max_ttl");
 	if (pool->n_nodes == 0 && d->type == CONFIG_DISCOVERY_NONE && w->ctx->n_errors == 0)

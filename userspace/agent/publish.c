@@ -604,13 +604,14 @@ void publish_backend_set_dead(struct publish *p, uint16_t id)
 }
 
 static void write_nexthop(struct lb_backend *b, const struct nexthop_result *res,
-			  const struct address *src, __be32 src_vary)
+			  const struct address *src, __be32 src_vary, uint16_t gue_port)
 {
 	union backend_tail tail = read_tail(b);
 	struct lb_backend new = *b;
 
 	addr_words(src, new.src);
 	new.src_vary = src_vary;
+	new.gue_port = htons(gue_port);
 	memcpy(new.dmac, res->dmac, sizeof(new.dmac));
 	memcpy(new.smac, res->smac, sizeof(new.smac));
 	new.mtu = res->mtu > UINT16_MAX ? UINT16_MAX : res->mtu;
@@ -623,7 +624,7 @@ static void write_nexthop(struct lb_backend *b, const struct nexthop_result *res
 }
 
 void publish_backend_nexthop(struct publish *p, uint16_t id, const struct nexthop_result *res,
-			     const struct address *src, __be32 src_vary)
+			     const struct address *src, __be32 src_vary, uint16_t gue_port)
 {
 	struct lb_backend *b = &p->t->backends[id];
 	union backend_tail tail;
@@ -632,7 +633,7 @@ void publish_backend_nexthop(struct publish *p, uint16_t id, const struct nextho
 
 	switch (res->state) {
 	case NEXTHOP_READY:
-		write_nexthop(b, res, src->family ? src : &res->src, src_vary);
+		write_nexthop(b, res, src->family ? src : &res->src, src_vary, gue_port);
 		break;
 	case NEXTHOP_NO_ROUTE:
 	case NEXTHOP_LOCAL:

@@ -120,10 +120,10 @@ void publish_backend_set_dead(struct publish *p, uint16_t id);
  * nanoseconds may leave by the new device with the old MAC or the reverse, and are lost as in any
  * change of a route. A result that is not READY leaves what is there (forwarding goes on by the
  * last known next hop) unless there is no way at all (NO_ROUTE, LOCAL): F_NEXTHOP is cleared.
- * src: outer source (family 0: res->src); src_vary: see maps/backend.h.
+ * src: outer source (family 0: res->src); src_vary: see maps/backend.h; gue_port: host order.
  */
 void publish_backend_nexthop(struct publish *p, uint16_t id, const struct nexthop_result *res,
-			     const struct address *src, __be32 src_vary);
+			     const struct address *src, __be32 src_vary, uint16_t gue_port);
 
 /* What people and an adopting agent read; name, pool and address stay. */
 struct publish_node_info {

@@ -199,26 +199,30 @@ class Host:
             raise TestbedError(f"{self.name}: {url}: not JSON: {body[:200]!r}") from None
 
     def attach_xdp(self, obj: str, program: str | None = None, mode: str = "native",
-                   dev: str | None = None, pin: bool = False) -> None:
+                   dev: str | None = None, pin: bool = False, options: tuple[str, ...] = ()) -> None:
         """
         Attach an XDP program from an object file under build/, in place of one that is there.
-        pin: its maps go to the directory self.pin_dir, where bpftool finds them.
+        pin: its maps go to the directory self.pin_dir, where bpftool finds them. options: of
+        xdpattach.
         """
         argv = [os.path.join(BUILD, "xdpattach"), "--mode", mode, "--replace"]
         argv += ["--program", program] if program else []
         argv += ["--pin", self.pin_dir] if pin else []
+        argv += options
         self.run([*argv, os.path.join(BUILD, obj), dev or self.dev])
 
     def detach_xdp(self, mode: str = "native", dev: str | None = None) -> None:
         self.run([os.path.join(BUILD, "xdpattach"), "--mode", mode, "--detach", dev or self.dev])
 
-    def attach_decap(self, mode: str = "native") -> None:
+    def attach_decap(self, mode: str = "native", gue_ports: tuple[int, ...] = ()) -> None:
         """
-        Have outer headers (ipip, gue) taken off on every leg: bpf/decap.bpf.c. Its counters:
+        Have outer headers (ipip, gue) taken off on every leg: bpf/decap.bpf.c. gue_ports: in
+        place of 6080. Its counters:
         `bpftool map dump pinned PIN_DIR/decap_stats`.
         """
         for leg in self.plan.legs:
-            self.attach_xdp("decap.bpf.o", mode=mode, dev=leg.dev, pin=True)
+            options = tuple(word for p in gue_ports for word in ("--gue-port", str(p)))
+            self.attach_xdp("decap.bpf.o", mode=mode, dev=leg.dev, pin=True, options=options)
 
     @property
     def pin_dir(self) -> str:
