@@ -78,8 +78,9 @@ class Dpdk:
 
     def config(self) -> dict:
         """The keys at the top of the agent's configuration."""
+        # busy polling is for workers that never sleep, and ours do (idle_us)
         args = {"net_af_packet": f"qpairs={self.queues},framesz=2048,framecnt=2048",
-                "net_af_xdp": "force_copy=1"}[self.driver]
+                "net_af_xdp": "force_copy=1,busy_budget=0"}[self.driver]
         interfaces = [
             {"name": f"sluice{i}", "device": f"{self.driver}{i},iface={leg.dev},{args}"}
             for i, leg in enumerate(self.host.plan.legs)

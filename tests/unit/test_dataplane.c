@@ -61,7 +61,7 @@ static void xdp_never_stops_and_excuses_nothing(void **state)
 	(void)state;
 	assert_int_equal(dataplane_step(&d, 1, 1000), DATAPLANE_AS_IT_WAS);
 	assert_false(d.stopped);
-	assert_false(dataplane_excuses(&d, 0));
+	assert_false(dataplane_excuses(&d, 0, 1000));
 	assert_false(dataplane_serves(&d, 0));
 	assert_false(dataplane_serves(&d, 1));
 }
@@ -76,7 +76,7 @@ static void silence_counts_while_workers_run(void **state)
 	assert_false(w.d.stopped);
 	assert_int_equal(w.d.n_running, 2);
 	assert_int_equal(w.d.n_stops, 0);
-	assert_false(dataplane_excuses(&w.d, w.now_ms - 5000));
+	assert_false(dataplane_excuses(&w.d, w.now_ms - 5000, w.now_ms));
 }
 
 static void a_killed_process_has_stopped_at_its_last_round(void **state)
@@ -89,7 +89,7 @@ static void a_killed_process_has_stopped_at_its_last_round(void **state)
 	go(&w, 2000, 2);
 	killed_ms = w.now_ms;
 	go(&w, 400, 0);
-	assert_true(dataplane_excuses(&w.d, w.now_ms - 300)); /* not sure yet, and so no evidence */
+	assert_true(dataplane_excuses(&w.d, w.now_ms - 300, w.now_ms)); /* not sure yet, and so no evidence */
 	w.now_ms += 110;
 	assert_int_equal(look(&w), DATAPLANE_STOPPED);
 	assert_true(w.d.stopped);
@@ -97,7 +97,7 @@ static void a_killed_process_has_stopped_at_its_last_round(void **state)
 	assert_int_equal(w.d.n_running, 0);
 	assert_int_equal(w.d.n_stuck, 2);
 	go(&w, 3600000, 0); /* for as long as it takes */
-	assert_true(dataplane_excuses(&w.d, w.now_ms - 500));
+	assert_true(dataplane_excuses(&w.d, w.now_ms - 500, w.now_ms));
 	assert_int_equal(w.d.n_stops, 1);
 }
 
@@ -111,29 +111,72 @@ static void a_process_that_ends_well_has_stopped_at_once(void **state)
 	w.workers[0].pid = w.workers[1].pid = 0;
 	assert_int_equal(look(&w), DATAPLANE_STOPPED);
 	assert_int_equal(w.d.n_stuck, 0);
-	assert_true(dataplane_excuses(&w.d, w.now_ms - 10));
+	assert_true(dataplane_excuses(&w.d, w.now_ms - 10, w.now_ms));
 }
 
-static void after_its_return_checks_that_began_before_or_soon_after_do_not_count(void **state)
+/* A stop of ten seconds. When the worker was back. */
+static int64_t stop_and_return(struct world *w)
+{
+	begin(w, 1);
+	w->workers[0].pid = 0;
+	assert_int_equal(look(w), DATAPLANE_STOPPED);
+	go(w, 10000, 0);
+	w->now_ms += 100;
+	worker_round(w, 0);
+	assert_int_equal(look(w), DATAPLANE_BACK);
+	assert_int_equal(w->d.back_ms, w->now_ms);
+	assert_int_equal(w->d.n_stops, 1);
+	return w->now_ms;
+}
+
+static void after_its_return_silence_counts_a_second_after_the_first_word(void **state)
 {
 	struct world w;
-	int64_t back_ms;
+	int64_t heard_ms;
+
+	(void)state;
+	(void)stop_and_return(&w);
+	go(&w, 6000, 1); /* a link comes up */
+	assert_true(dataplane_excuses(&w.d, w.now_ms - 500, w.now_ms));
+	heard_ms = w.now_ms;
+	dataplane_heard(&w.d, w.now_ms);
+	go(&w, 6000, 1); /* a check may have a timeout as long as that */
+	dataplane_heard(&w.d, w.now_ms);
+	assert_int_equal(w.d.heard_ms, heard_ms);
+	assert_true(dataplane_excuses(&w.d, heard_ms - 200, w.now_ms));
+	assert_true(dataplane_excuses(&w.d, heard_ms + DATAPLANE_GRACE_MS - 1, w.now_ms));
+	assert_false(dataplane_excuses(&w.d, heard_ms + DATAPLANE_GRACE_MS, w.now_ms));
+}
+
+static void when_no_node_says_a_word_the_excuse_ends(void **state)
+{
+	struct world w;
+	int64_t back_ms = stop_and_return(&w);
+
+	(void)state;
+	go(&w, DATAPLANE_PROOF_MS - 100, 1);
+	assert_true(dataplane_excuses(&w.d, w.now_ms - 500, w.now_ms));
+	go(&w, 3000, 1);
+	assert_true(dataplane_excuses(&w.d, back_ms + DATAPLANE_PROOF_MS, w.now_ms));
+	assert_false(dataplane_excuses(&w.d, back_ms + DATAPLANE_PROOF_MS + DATAPLANE_GRACE_MS,
+				       w.now_ms));
+}
+
+static void what_is_heard_during_a_stop_proves_nothing(void **state)
+{
+	struct world w;
 
 	(void)state;
 	begin(&w, 1);
 	w.workers[0].pid = 0;
 	assert_int_equal(look(&w), DATAPLANE_STOPPED);
-	go(&w, 10000, 0);
+	dataplane_heard(&w.d, w.now_ms); /* it was on its way */
+	go(&w, 1000, 0);
 	w.now_ms += 100;
 	worker_round(&w, 0);
 	assert_int_equal(look(&w), DATAPLANE_BACK);
-	back_ms = w.now_ms;
-	assert_int_equal(w.d.back_ms, back_ms);
-	go(&w, 6000, 1); /* a check may have a timeout as long as that */
-	assert_true(dataplane_excuses(&w.d, back_ms - 200));
-	assert_true(dataplane_excuses(&w.d, back_ms + DATAPLANE_GRACE_MS - 1));
-	assert_false(dataplane_excuses(&w.d, back_ms + DATAPLANE_GRACE_MS));
-	assert_int_equal(w.d.n_stops, 1);
+	go(&w, 3000, 1);
+	assert_true(dataplane_excuses(&w.d, w.now_ms - 500, w.now_ms));
 }
 
 static void a_worker_that_stands_still_beside_others_is_told_and_is_no_stop(void **state)
@@ -147,7 +190,7 @@ static void a_worker_that_stands_still_beside_others_is_told_and_is_no_stop(void
 	assert_false(w.d.stopped);
 	assert_int_equal(w.d.n_running, 2);
 	assert_int_equal(w.d.n_stuck, 1);
-	assert_false(dataplane_excuses(&w.d, w.now_ms - 500));
+	assert_false(dataplane_excuses(&w.d, w.now_ms - 500, w.now_ms));
 }
 
 static void a_short_pause_is_no_stop(void **state)
@@ -160,7 +203,7 @@ static void a_short_pause_is_no_stop(void **state)
 	go(&w, 400, 0);
 	go(&w, 1000, 1);
 	assert_int_equal(w.d.n_stops, 0);
-	assert_false(dataplane_excuses(&w.d, w.now_ms - 500));
+	assert_false(dataplane_excuses(&w.d, w.now_ms - 500, w.now_ms));
 }
 
 static void an_agent_that_starts_first_waits_for_workers(void **state)
@@ -171,7 +214,7 @@ static void an_agent_that_starts_first_waits_for_workers(void **state)
 	begin(&w, 0);
 	assert_true(w.d.stopped);
 	assert_int_equal(w.d.stopped_ms, 1000);
-	assert_true(dataplane_excuses(&w.d, 900));
+	assert_true(dataplane_excuses(&w.d, 900, w.now_ms));
 	go(&w, 5000, 0);
 	worker_round(&w, 0);
 	assert_int_equal(look(&w), DATAPLANE_BACK);
@@ -225,8 +268,9 @@ int main(void)
 		cmocka_unit_test(silence_counts_while_workers_run),
 		cmocka_unit_test(a_killed_process_has_stopped_at_its_last_round),
 		cmocka_unit_test(a_process_that_ends_well_has_stopped_at_once),
-		cmocka_unit_test(
-			after_its_return_checks_that_began_before_or_soon_after_do_not_count),
+		cmocka_unit_test(after_its_return_silence_counts_a_second_after_the_first_word),
+		cmocka_unit_test(when_no_node_says_a_word_the_excuse_ends),
+		cmocka_unit_test(what_is_heard_during_a_stop_proves_nothing),
 		cmocka_unit_test(a_worker_that_stands_still_beside_others_is_told_and_is_no_stop),
 		cmocka_unit_test(a_short_pause_is_no_stop),
 		cmocka_unit_test(an_agent_that_starts_first_waits_for_workers),

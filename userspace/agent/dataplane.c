@@ -54,6 +54,7 @@ static enum dataplane_change settle(struct dataplane *d, const struct look *look
 	d->stopped = stopped;
 	if (!stopped) {
 		d->back_ms = now_ms;
+		d->heard_ms = -1;
 		return DATAPLANE_BACK;
 	}
 	d->n_stops++;
@@ -64,7 +65,7 @@ static enum dataplane_change settle(struct dataplane *d, const struct look *look
 void dataplane_init(struct dataplane *d, const struct lb_worker *workers, uint32_t now_ticks,
 		    int64_t now_ms)
 {
-	*d = (struct dataplane){.workers = workers, .back_ms = -1};
+	*d = (struct dataplane){.workers = workers, .back_ms = -1, .heard_ms = -1};
 	(void)dataplane_step(d, now_ticks, now_ms);
 	d->n_stops = 0; /* that one was before our time */
 }
@@ -82,13 +83,25 @@ enum dataplane_change dataplane_step(struct dataplane *d, uint32_t now_ticks, in
 	return settle(d, &look, now_ms);
 }
 
-bool dataplane_excuses(const struct dataplane *d, int64_t started_ms)
+void dataplane_heard(struct dataplane *d, int64_t now_ms)
 {
+	if (d->heard_ms < 0 && !d->stopped)
+		d->heard_ms = now_ms;
+}
+
+bool dataplane_excuses(const struct dataplane *d, int64_t started_ms, int64_t now_ms)
+{
+	int64_t there_ms = d->back_ms + DATAPLANE_PROOF_MS;
+
 	if (!d->workers)
 		return false;
 	if (d->stopped || d->quiet_ms >= DATAPLANE_DOUBT_MS)
 		return true;
-	return d->back_ms >= 0 && started_ms < d->back_ms + DATAPLANE_GRACE_MS;
+	if (d->back_ms < 0)
+		return false;
+	if (d->heard_ms >= 0 && d->heard_ms < there_ms)
+		there_ms = d->heard_ms;
+	return now_ms < there_ms || started_ms < there_ms + DATAPLANE_GRACE_MS;
 }
 
 void dataplane_serve(struct dataplane *d, const struct config *cfg)

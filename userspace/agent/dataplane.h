@@ -6,7 +6,8 @@
  * With `dataplane: dpdk` health checks go through sluice-dpdk as all else does. While it does not
  * run (restart, upgrade, crash) every node behind it is silent. If the agent took that for death,
  * it would have live streams reset that the restart alone does not touch. So silence counts only
- * if the way was there to break it; what a node says (an answer, a refusal) counts always.
+ * if the way was there to break it; what a node says (an answer, a refusal) counts always. After a
+ * return the way is there when the first node has said something.
  * There is no limit in time: as long as nothing is forwarded, a wrong table sends nobody astray.
  *
  * Pure but for dataplane_serve(). Times are milliseconds of the monotonic clock, ticks those of
@@ -23,7 +24,8 @@
 
 #define DATAPLANE_STOP_MS  500	/* no worker began a round for so long: it has stopped */
 #define DATAPLANE_DOUBT_MS 100	/* … what ends now without an answer may be our own fault */
-#define DATAPLANE_GRACE_MS 1000 /* after its return neighbours and lost SYNs take a moment */
+#define DATAPLANE_PROOF_MS 15000 /* after its return its links may take so long to come up */
+#define DATAPLANE_GRACE_MS 1000	/* after that neighbours and lost SYNs take a moment */
 
 enum dataplane_change { DATAPLANE_AS_IT_WAS, DATAPLANE_STOPPED, DATAPLANE_BACK };
 
@@ -34,6 +36,7 @@ struct dataplane {
 	bool seen;	      /* a worker has run since the agent started, or before */
 	int64_t stopped_ms;   /* when the latest stop began */
 	int64_t back_ms;      /* when the latest stop ended; -1: none did */
+	int64_t heard_ms;     /* first word of a node since then; -1: none yet */
 	int64_t quiet_ms;     /* since the latest round of any worker; INT64_MAX: none is there */
 	uint32_t n_running;   /* workers that do their rounds */
 	uint32_t n_stuck;     /* workers that are there and do not */
@@ -51,11 +54,14 @@ void dataplane_init(struct dataplane *d, const struct lb_worker *workers, uint32
 /* Look at the workers. A stop is dated back to the last round. */
 enum dataplane_change dataplane_step(struct dataplane *d, uint32_t now_ticks, int64_t now_ms);
 
+/* A node that workers stand before has said something. */
+void dataplane_heard(struct dataplane *d, int64_t now_ms);
+
 /*
- * A check that began at started_ms ended at now_ms (that of the last step) without a word from the
- * node: may that be for want of a data plane?
+ * A check that began at started_ms ended now, just after a step, without a word from the node: may
+ * that be for want of a data plane?
  */
-bool dataplane_excuses(const struct dataplane *d, int64_t started_ms);
+bool dataplane_excuses(const struct dataplane *d, int64_t started_ms, int64_t now_ms);
 
 /* Look up the devices of the configuration: they are made by sluice-dpdk, so they come late. */
 void dataplane_serve(struct dataplane *d, const struct config *cfg);

@@ -78,9 +78,13 @@ bool hold_excuses(const struct node *node, const struct probe_result *res)
 {
 	struct agent *agent = node->agent;
 
-	if (!is_silence(res->outcome))
+	if (!agent->dataplane.workers || !dataplane_serves(&agent->dataplane, node->hop.ifindex))
 		return false;
+	if (!is_silence(res->outcome)) {
+		if (res->outcome != PROBE_LOCAL)
+			dataplane_heard(&agent->dataplane, res->now_ms);
+		return false;
+	}
 	look(agent, res->now_ms);
-	return dataplane_serves(&agent->dataplane, node->hop.ifindex) &&
-	       dataplane_excuses(&agent->dataplane, res->started_ms);
+	return dataplane_excuses(&agent->dataplane, res->started_ms, res->now_ms);
 }

@@ -15,7 +15,10 @@ void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms);
  */
 void hold_step(struct agent *agent, int64_t now_ms);
 
-/* Was there no word from a node behind workers, while they may not have been at work? */
+/*
+ * Every result of a check: was there no word from a node behind workers, while they may not have
+ * been at work?
+ */
 bool hold_excuses(const struct node *node, const struct probe_result *res);
 
 #endif
