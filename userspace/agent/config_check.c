@@ -226,8 +226,8 @@ static void fill_ports(const struct whole *w, uint32_t i)
 	}
 	if (!pool->port && w->ctx->n_errors == 0)
 		fail_pool(w, i, NULL,
-			  "no VIP uses this pool, so its nodes' port is not known; give "
-			  "port");
+			  "no VIP uses this pool, so its nodes' port is not known; name the "
+			  "pool in 'vips', or give port");
 	if (pool->discovery.dns.port && fixed &&
 	    !pool_serves_port(w->cfg, i, pool->discovery.dns.port))
 		fail_pool(w, i, "discovery", port_hint, config_mode_name(pool->mode),

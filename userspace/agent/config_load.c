@@ -166,14 +166,6 @@ static void apply_item(struct config_ctx *ctx, const struct schema *schema, enum
 		schema_apply(ctx, schema, place, item, path, base);
 }
 
-/* Report a key that must be there. */
-static void need(struct config_ctx *ctx, const struct yaml_node *node,
-		 const struct config_path *path, const char *key, const char *what)
-{
-	if (node->kind == YAML_MAP ? !yaml_get(node, key) : node->is_null)
-		config_fail(ctx, node, path, "needs '%s': %s", key, what);
-}
-
 static void load_interfaces(struct config_ctx *ctx, const struct yaml_node *list)
 {
 	struct config_path up = {.key = "interfaces"};
@@ -192,7 +184,8 @@ static void load_interfaces(struct config_ctx *ctx, const struct yaml_node *list
 		f->mode = CONFIG_XDP_NATIVE;
 		f->priority = 50;
 		apply_item(ctx, &schema_interface, SCHEMA_TOP, "name", list->items[i], &path, f);
-		need(ctx, list->items[i], &path, "name", "the interface, such as eth0");
+		schema_need(ctx, &schema_interface, SCHEMA_TOP, list->items[i], &path, "name",
+			    "the interface, such as eth0");
 		if (f->name && (strchr(f->name, '/') || strchr(f->name, ':')))
 			config_fail(ctx, list->items[i], &path, "'%s' is not an interface name",
 				    f->name);
@@ -263,7 +256,8 @@ static void load_node(struct config_ctx *ctx, struct pool_source *src,
 	node_use(node, pool->settings);
 	apply_item(ctx, &schema_node, SCHEMA_NODE, "address", item, path, node);
 	if (item->kind != YAML_LIST)
-		need(ctx, item, path, "address", "where the node is, such as 10.0.1.11");
+		schema_need(ctx, &schema_node, SCHEMA_NODE, item, path, "address",
+			    "where the node is, such as 10.0.1.11");
 	if (yaml_get(item, "check") || yaml_get(item, "load") || yaml_get(item, "thresholds"))
 		node_settings(ctx, src, pool, item, path, node);
 	if (node->name || yaml_get(item, "name") || !address_is_set(&node->address))
@@ -323,6 +317,15 @@ static void load_discovery(struct config_ctx *ctx, const struct yaml_node *node,
 			    "dns needs 'name': the name to look up");
 }
 
+static void need_preset(struct config_ctx *ctx, const struct yaml_node *item,
+			const struct config_path *path)
+{
+	const char *what = arena_printf(ctx->scratch, "what its nodes run; accepted: %s",
+					preset_names());
+
+	schema_need(ctx, &schema_pool, SCHEMA_POOL, item, path, "preset", what ? what : "");
+}
+
 static void load_pool(struct config_ctx *ctx, const struct yaml_node *defaults,
 		      const struct yaml_node *item, const struct config_path *path,
 		      struct config_pool *pool)
@@ -343,10 +346,9 @@ static void load_pool(struct config_ctx *ctx, const struct yaml_node *defaults,
 			config_fail(ctx, item, path, "expected a pool, found nothing");
 		return;
 	}
-	need(ctx, item, path, "name", "a short name of the pool");
-	if (!pool->preset && !yaml_get(item, "preset"))
-		config_fail(ctx, item, path, "needs 'preset': what its nodes run; accepted: %s",
-			    preset_names());
+	schema_need(ctx, &schema_pool, SCHEMA_POOL, item, path, "name", "a short name of the pool");
+	if (!pool->preset)
+		need_preset(ctx, item, path);
 	s = config_settings_resolve(ctx, pool->preset, layers, ARRAY_SIZE(layers));
 	if (!s)
 		return;
@@ -411,9 +413,11 @@ static void vip_pool(struct config_ctx *ctx, const struct yaml_node *item,
 		vip->pool = (uint32_t)i;
 		return;
 	}
-	for (uint32_t k = 0; k < ctx->cfg->n_pools && k < CONFIG_POOLS_MAX; k++)
-		if (ctx->cfg->pools[k].name)
-			names[n++] = ctx->cfg->pools[k].name;
+	for (uint32_t k = 0; k < ctx->cfg->n_pools && k < CONFIG_POOLS_MAX; k++) {
+		if (!ctx->cfg->pools[k].name)
+			return; /* which was reported, and may be the one */
+		names[n++] = ctx->cfg->pools[k].name;
+	}
 	better = config_suggest(name, names, n);
 	config_fail(ctx, value, &path, "there is no pool '%s'%s%s%s", name,
 		    better ? " (did you mean '" : "", better ? better : "", better ? "'?)" : "");
@@ -445,9 +449,12 @@ static void load_vip(struct config_ctx *ctx, const struct yaml_node *defaults,
 			config_fail(ctx, item, path, "expected a VIP, found nothing");
 		return;
 	}
-	need(ctx, item, path, "address", "what clients connect to, such as 10.0.0.100");
-	need(ctx, item, path, "port", "what clients connect to, such as 8000");
-	need(ctx, item, path, "pool", "the name of the pool that serves it");
+	schema_need(ctx, &schema_vip, SCHEMA_VIP, item, path, "address",
+		    "what clients connect to, such as 10.0.0.100");
+	schema_need(ctx, &schema_vip, SCHEMA_VIP, item, path, "port",
+		    "what clients connect to, such as 8000");
+	schema_need(ctx, &schema_vip, SCHEMA_VIP, item, path, "pool",
+		    "the name of the pool that serves it");
 	schema_apply(ctx, &schema_fallback, SCHEMA_VIP, yaml_get(defaults, "fallback"), &above,
 		     &vip->fallback);
 	schema_apply(ctx, &schema_fallback, SCHEMA_VIP, yaml_get(item, "fallback"), &own,

@@ -178,6 +178,21 @@ void config_fail(struct config_ctx *ctx, const struct yaml_node *node,
 /* The word nearest to `word` among n of them, if it is near enough for a typing error, or NULL. */
 const char *config_suggest(const char *word, const char *const *words, size_t n);
 
+/* The one of n words that other programs call `word`; NULL if it is not known. */
+const char *config_other_name(const char *word, const char *const *words, size_t n);
+
+/* Where a key that another table has belongs: "a pool or 'defaults'"; NULL if none has it. */
+const char *config_key_home(const struct schema *not_here, const char *key);
+
+/* What to look for, to end a message about an address, or of the YAML library; "" for nothing. */
+const char *config_address_hint(const char *text, const struct config_path *path);
+const char *config_syntax_hint(const char *message);
+
+/* Report a key that must be there, unless a key that is misspelt was reported in its place. */
+void schema_need(struct config_ctx *ctx, const struct schema *schema, enum schema_place place,
+		 const struct yaml_node *node, const struct config_path *path, const char *key,
+		 const char *what);
+
 /* User's text made safe for one line of a message: escaped, shortened; and quoted. Never NULL. */
 const char *config_escape(struct config_ctx *ctx, const char *text);
 const char *config_quote(struct config_ctx *ctx, const char *text);

@@ -246,7 +246,7 @@ static void words_list(const struct schema_word *words, char *buf, size_t size)
 
 static const char *word_suggest(const struct schema_field *f, const char *text)
 {
-	const char *words[64];
+	const char *words[64], *other;
 	const struct preset *p;
 	size_t n = 0;
 
@@ -257,7 +257,8 @@ static const char *word_suggest(const struct schema_field *f, const char *text)
 		for (size_t i = 0; (p = preset_at(i)) && n < 64; i++)
 			if (!p->addon)
 				words[n++] = p->name;
-	return config_suggest(text, words, n);
+	other = config_other_name(text, words, n);
+	return other ? other : config_suggest(text, words, n);
 }
 
 /* What would have been right, to complete "expected …". */
@@ -318,7 +319,7 @@ static void expected(const struct schema_field *f, char *buf, size_t size)
 			 "an address, such as 10.0.0.53, 10.0.0.53:53 or [2001:db8::53]:53");
 		break;
 	case SCHEMA_ADDRESS:
-		snprintf(buf, size, "an IPv4 or IPv6 address without a port");
+		snprintf(buf, size, "an IPv4 or IPv6 address");
 		break;
 	case SCHEMA_IPV4:
 		snprintf(buf, size, "an IPv4 address");
@@ -356,7 +357,10 @@ static int fail_value(struct config_ctx *ctx, const struct schema_field *f,
 		return -EINVAL;
 	}
 	expected(f, text, sizeof(text));
-	config_fail(ctx, node, path, "expected %s, found %s", text, found);
+	config_fail(ctx, node, path, "expected %s, found %s%s", text, found,
+		    f->type == SCHEMA_ADDRESS && node->kind == YAML_SCALAR
+			    ? config_address_hint(node->text, path)
+			    : "");
 	return -EINVAL;
 }
 

@@ -44,19 +44,62 @@ static void keys_list(const struct schema *schema, enum schema_place place, stru
 	}
 }
 
+/* The key of this place that was meant; or NULL, and where the key belongs, or NULL for neither. */
+static const char *key_meant(const struct schema *schema, const struct keys *keys, const char *text,
+			     const char **ret_home)
+{
+	const char *meant = config_other_name(text, keys->key, keys->n);
+
+	*ret_home = meant ? NULL : config_key_home(schema, text);
+	return meant || *ret_home ? meant : config_suggest(text, keys->key, keys->n);
+}
+
 static void fail_unknown(struct config_ctx *ctx, const struct schema *schema,
 			 enum schema_place place, const struct yaml_node *key,
 			 const struct config_path *up)
 {
 	struct config_path path = {.up = up, .key = config_escape(ctx, key->text)};
-	const char *better;
+	const char *meant, *home;
 	struct keys keys;
 
 	keys_list(schema, place, &keys);
-	better = config_suggest(key->text, keys.key, keys.n);
-	config_fail(ctx, key, &path, "unknown key%s%s%s; accepted: %s",
-		    better ? " (did you mean '" : "", better ? better : "", better ? "'?)" : "",
-		    keys.text);
+	meant = key_meant(schema, &keys, key->text, &home);
+	if (home)
+		config_fail(ctx, key, &path, "unknown key here, it belongs to %s; accepted: %s",
+			    home, keys.text);
+	else
+		config_fail(ctx, key, &path, "unknown key%s%s%s; accepted: %s",
+			    meant ? " (did you mean '" : "", meant ? meant : "", meant ? "'?)" : "",
+			    keys.text);
+}
+
+/* Whether the mapping has a key that is none, and stands for this one. */
+static bool has_misspelt(const struct schema *schema, enum schema_place place,
+			 const struct yaml_node *map, const char *key)
+{
+	struct keys keys;
+
+	keys_list(schema, place, &keys);
+	for (uint32_t i = 0; i < map->n; i++) {
+		const char *text = map->pairs[i].key->text, *meant, *home;
+
+		if (field_find(schema, text))
+			continue;
+		meant = key_meant(schema, &keys, text, &home);
+		if (meant && !strcmp(meant, key))
+			return true;
+	}
+	return false;
+}
+
+void schema_need(struct config_ctx *ctx, const struct schema *schema, enum schema_place place,
+		 const struct yaml_node *node, const struct config_path *path, const char *key,
+		 const char *what)
+{
+	if (node->kind == YAML_MAP ? yaml_get(node, key) != NULL : !node->is_null)
+		return;
+	if (node->kind != YAML_MAP || !has_misspelt(schema, place, node, key))
+		config_fail(ctx, node, path, "needs '%s': %s", key, what);
 }
 
 static const char *places_text(uint32_t places)

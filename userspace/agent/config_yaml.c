@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "userspace/agent/config_schema.h"
 #include "userspace/lib/cleanup.h"
 
 /* A mapping or list under construction. */
@@ -84,7 +85,8 @@ static int check_text(const char *buf, size_t len, struct yaml_error *error)
 		size_t n = utf8_len(p + i, len - i);
 
 		if (n == 0)
-			return fail_at(error, line, column, "not UTF-8 text (byte 0x%02x)", p[i]);
+			return fail_at(error, line, column, "not UTF-8 text (byte 0x%02x)%s", p[i],
+				       i == 0 && p[i] >= 0xfe ? "; it looks like UTF-16" : "");
 		if ((p[i] < 0x20 && !strchr("\t\n\r", p[i])) || p[i] == 0 || p[i] == 0x7f)
 			return fail_at(error, line, column,
 				       "not a text file (control character 0x%02x)", p[i]);
@@ -513,11 +515,10 @@ static int syntax_error(struct fy_diag *diag, const char *buf, size_t len, struc
 	if (tab)
 		return fail_at(error, tab, 1,
 			       "not readable as YAML: indented with a tab, where only spaces are "
-			       "allowed (%.100s)",
-			       e->msg);
+			       "allowed");
 	return fail_at(error, e->line > 0 ? (uint32_t)e->line : 0,
-		       e->column > 0 ? (uint32_t)e->column : 0, "not readable as YAML: %.160s",
-		       e->msg);
+		       e->column > 0 ? (uint32_t)e->column : 0,
+		       "not readable as YAML: %.160s%s", e->msg, config_syntax_hint(e->msg));
 }
 
 static void discard_output(struct fy_diag *diag, void *user, const char *buf, size_t len)

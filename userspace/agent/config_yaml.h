@@ -40,7 +40,7 @@ struct yaml_node {
 struct yaml_error {
 	uint32_t line; /* 0: the whole file */
 	uint32_t column;
-	char text[200];
+	char text[320];
 };
 
 /*
