@@ -97,6 +97,44 @@ def usage(t):
     assert "0.1" in service.agent.ctl_run("--version").stdout
 
 
+@case("backends shows the nodes of a pool, of a name or of a state; a word that names none is status 4")
+def some_backends(t):
+    service = Service(t, nodes=3)
+    agent = service.agent
+    agent.ctl("drain", "node2")
+    for word, names in (("pool", {"node1", "node2", "node3"}), ("node1", {"node1"}),
+                        ("pool/node3", {"node3"}), ("draining", {"node2"}), ("degraded", set())):
+        equal({n["name"] for n in agent.ctl("backends", word)["backends"]}, names, word)
+    says_one_line(agent.ctl_run("backends", "nobody"), NO_NODE, "nobody")
+    said = agent.ctl_run("backends").stdout
+    equal(said.splitlines()[-1], "3 nodes: 2 healthy, 1 draining", "the sum")
+    assert "\033" not in said, "colours in a pipe"
+
+
+@case("status names the nodes that are not healthy, with the cause, and says what counters mean")
+def attention(t):
+    service = Service(t, nodes=2)
+    agent = service.agent
+    equal(agent.ctl("status")["attention"], [], "nodes to look at")
+    agent.ctl("drain", "node2", "--now")
+    [node] = agent.ctl("status")["attention"]
+    equal((node["pool"], node["name"], node["state"]), ("pool", "node2", "maintenance"), "node")
+    said = agent.ctl_run("status").stdout
+    assert "pool/node2  maintenance" in said and node["cause"] in said, said
+    assert "Nothing was lost, and no limit was met." in said, said
+
+
+@case("a command that is nearly right is told which was meant; help is there where it is looked for")
+def near_commands(t):
+    service = Service(t, nodes=1, start=False)
+    for word, near in (("drian", "drain"), ("stat", "status"), ("backend", "backends")):
+        says_one_line(service.agent.ctl_run(word), USAGE, f"did you mean '{near}'?")
+    for words in (("help",), ("help", "drain"), ("drain", "--help"), ("status", "-h")):
+        done = service.agent.ctl_run(*words)
+        equal((done.returncode, done.stderr), (DONE, ""), " ".join(words))
+        assert done.stdout.startswith("Usage: sluicectl "), done.stdout
+
+
 # --- drain --------------------------------------------------------------------------------------------
 
 

@@ -63,14 +63,23 @@ bool client_reaches(const struct ctl *ctl)
 
 static int no_agent(const struct ctl *ctl, CURLcode code)
 {
-	if (access(ctl->socket, F_OK) < 0)
-		fprintf(stderr, "sluicectl: no agent: %s: %s\n", ctl->socket, strerror(errno));
-	else if (access(ctl->socket, R_OK | W_OK) < 0)
+	int r = access(ctl->socket, R_OK | W_OK) < 0 ? errno : 0;
+
+	if (r == EACCES)
 		fprintf(stderr, "sluicectl: %s: %s (are you root, or in its group?)\n", ctl->socket,
-			strerror(errno));
-	else
+			strerror(r));
+	else if (r)
 		fprintf(stderr,
-			"sluicectl: no agent answers on %s: %s (forwarding goes on without it)\n",
+			"sluicectl: no agent: %s: %s (is sluiced running? --socket or SLUICE_SOCKET "
+			"names another)\n",
+			ctl->socket, strerror(r));
+	else if (!client_reaches(ctl))
+		fprintf(stderr,
+			"sluicectl: no agent: nobody listens on %s (sluiced has ended; forwarding goes "
+			"on without it)\n",
+			ctl->socket);
+	else
+		fprintf(stderr, "sluicectl: no agent answers on %s: %s (forwarding goes on)\n",
 			ctl->socket, curl_easy_strerror(code));
 	return CTL_NO_AGENT;
 }

@@ -14,6 +14,7 @@
 #include "userspace/agent/attach.h"
 #include "userspace/agent/config.h"
 #include "userspace/agent/local_delivery.h"
+#include "userspace/lib/cleanup.h"
 #include "userspace/lib/duration.h"
 
 #define WAIT_POLL_MS  200
@@ -38,11 +39,51 @@ int cmd_status(const struct ctl *ctl, int argc, char **argv)
 	return get_and_show(ctl, "/v1/status", show_status);
 }
 
+static bool is_state(const char *word)
+{
+	static const char *const states[] = {"unknown",	  "loading",   "warming",  "healthy",
+					     "degraded",  "unhealthy", "draining", "maintenance"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+		if (!strcmp(states[i], word))
+			return true;
+	return false;
+}
+
+/* Whether the word names this node, its pool, or the state it is in. */
+static bool is_meant(const json_t *node, const char *word)
+{
+	const char *pool = json_string_value(json_object_get(node, "pool"));
+	const char *name = json_string_value(json_object_get(node, "name"));
+	const char *state = json_string_value(json_object_get(node, "state"));
+	size_t len = pool ? strlen(pool) : 0;
+
+	if (!pool || !name || !state)
+		return false;
+	return !strcmp(word, pool) || !strcmp(word, name) || !strcmp(word, state) ||
+	       (!strncmp(word, pool, len) && word[len] == '/' && !strcmp(word + len + 1, name));
+}
+
+/* Nothing in a state is an answer; a name that nobody has is a mistake. */
 int cmd_backends(const struct ctl *ctl, int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	return get_and_show(ctl, "/v1/backends", show_backends);
+	json_t *json = NULL, *nodes;
+	int r = client_call(ctl, "GET", "/v1/backends", NULL, &json);
+
+	if (r != CTL_OK)
+		return r;
+	nodes = json_object_get(json, "backends");
+	for (size_t i = json_array_size(nodes); argc && i-- > 0;)
+		if (!is_meant(json_array_get(nodes, i), argv[0]))
+			json_array_remove(nodes, i);
+	if (argc && !json_array_size(nodes) && !is_state(argv[0])) {
+		fprintf(stderr, "sluicectl: no node, pool or state '%s'\n", argv[0]);
+		r = CTL_NO_NODE;
+	} else {
+		(ctl->json ? show_json : show_backends)(json);
+	}
+	json_decref(json);
+	return r;
 }
 
 int cmd_vips(const struct ctl *ctl, int argc, char **argv)

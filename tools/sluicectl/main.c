@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tools/sluicectl/commands.h"
+#include "userspace/agent/config_schema.h"
 #include "userspace/agent/version.h"
 #include "userspace/lib/cleanup.h"
 
@@ -22,7 +23,8 @@ static const struct command {
 	int max_args; /* options of the command included */
 } commands[] = {
 	{"status", "", "the agent, its pools, what was lost", cmd_status, 0, 0},
-	{"backends", "", "every node: state, cause, weight, load", cmd_backends, 0, 0},
+	{"backends", "[POOL|NODE|STATE]", "nodes, all or those: state, cause, weight, load",
+	 cmd_backends, 0, 1},
 	{"vips", "", "every VIP and its traffic", cmd_vips, 0, 0},
 	{"drain", "NODE [--wait] [--deadline 5m] [--now]",
 	 "no new flows; live ones run to their end (--now: are reset)", cmd_drain, 1, 5},
@@ -38,7 +40,7 @@ static const struct command {
 	{"check-config", "FILE", "say what is wrong with a configuration", cmd_check_config, 1, 1},
 	{"diff", "FILE", "what a reload would change if FILE were the configuration", cmd_diff, 1, 1},
 	{"reload", "", "take the configuration file over, whole or not at all", cmd_reload, 0, 0},
-	{"detach", "", "stop forwarding: programs off, maps gone", cmd_detach, 0, 2},
+	{"detach", "[--pin-dir DIR]", "stop forwarding: programs off, maps gone", cmd_detach, 0, 2},
 };
 
 static void usage(FILE *out)
@@ -72,16 +74,55 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+static int no_command(const char *name)
+{
+	const char *names[ARRAY_SIZE(commands)], *near;
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		names[i] = commands[i].name;
+	near = config_suggest(name, names, ARRAY_SIZE(commands));
+	for (size_t i = 0; !near && *name && i < ARRAY_SIZE(commands); i++)
+		if (!strncmp(names[i], name, strlen(name)))
+			near = names[i];
+	fprintf(stderr, "sluicectl: no command '%s'%s%s%s. Try 'sluicectl --help'.\n", name,
+		near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+	return CTL_USAGE;
+}
+
+static void usage_of(FILE *out, const struct command *cmd, bool whole)
+{
+	fprintf(out, "Usage: sluicectl %s%s%s\n", cmd->name, cmd->args[0] ? " " : "", cmd->args);
+	if (whole)
+		fprintf(out, "      %s\n", cmd->text);
+}
+
+/* "help", "help COMMAND" */
+static int help(const char *name)
+{
+	const struct command *cmd = name ? find_command(name) : NULL;
+
+	if (name && !cmd)
+		return no_command(name);
+	if (cmd)
+		usage_of(stdout, cmd, true);
+	else
+		usage(stdout);
+	return CTL_OK;
+}
+
 static int run_command(const struct ctl *ctl, int argc, char **argv)
 {
 	const struct command *cmd = find_command(argv[0]);
 
-	if (!cmd) {
-		fprintf(stderr, "sluicectl: no command '%s'. Try 'sluicectl --help'.\n", argv[0]);
-		return CTL_USAGE;
-	}
+	if (!strcmp(argv[0], "help"))
+		return help(argv[1]);
+	if (!cmd)
+		return no_command(argv[0]);
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return help(cmd->name);
 	if (argc - 1 < cmd->min_args || argc - 1 > cmd->max_args) {
-		fprintf(stderr, "Usage: sluicectl %s %s\n", cmd->name, cmd->args);
+		usage_of(stderr, cmd, false);
 		return CTL_USAGE;
 	}
 	return cmd->run(ctl, argc - 1, argv + 1);

@@ -252,6 +252,33 @@ static json_t *report_probes(const struct agent *agent)
 			 "started", (json_int_t)s.started, "late_max_ms", (json_int_t)late_ms);
 }
 
+static bool is_in_order(const struct node *node)
+{
+	return node->health.state == LB_STATE_HEALTHY && node->hop.state == NEXTHOP_READY;
+}
+
+/* Nodes that somebody should look at, with what is the matter, in the order of the file. */
+static json_t *report_attention(const struct agent *agent, int64_t now_ms)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < agent->n_pools; i++)
+		for (uint32_t k = 0; k < agent->pools[i]->n_nodes; k++) {
+			const struct node *node = agent->pools[i]->nodes[k];
+
+			if (is_in_order(node))
+				continue;
+			json_array_append_new(
+				list,
+				json_pack("{ss ss ss ss sI ss}", "pool", node->pool->name, "name",
+					  node->name, "state", health_state_name(node->health.state),
+					  "cause", node->health.cause, "since_ms",
+					  (json_int_t)(now_ms - node->health.since_ms), "next_hop",
+					  nexthop_state_name(node->hop.state)));
+		}
+	return list;
+}
+
 json_t *report_status(const struct agent *agent, int64_t now_ms)
 {
 	json_t *pools = json_array();
@@ -280,6 +307,7 @@ json_t *report_status(const struct agent *agent, int64_t now_ms)
 	if (st && vips)
 		json_object_update(st, vips);
 	if (st) {
+		json_object_set_new(st, "attention", report_attention(agent, now_ms));
 		json_object_set_new(st, "checks", report_probes(agent));
 		json_object_set_new(st, "dataplane", report_dataplane(agent, now_ms));
 		json_object_set_new(st, "fallback", fallback_report(agent->fallback));
