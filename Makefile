@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk fuzz verify-stats install clean
+.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk fuzz verify-stats install clean need-root
 
 B      := build
 CC     := gcc
@@ -32,6 +32,19 @@ CFLAGS  ?= -O2 -g
 ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) $(INCS) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -MMD -MP
 LIBS     = $(shell pkg-config --libs $(PKGS)) -lresolv -lm -lpthread
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+# What is missing is said here, and not by the linker; targets that begin with deps see to it.
+ifneq ($(filter-out help deps clean demo churn drills test,$(or $(MAKECMDGOALS),all)),)
+MISSING := $(strip $(shell \
+	for t in $(firstword $(CC)) $(firstword $(CLANG)) bpftool pkg-config; do \
+		command -v $$t >/dev/null || echo $$t; done; \
+	for p in $(PKGS:libbpf='libbpf >= 1.0'); do \
+		pkg-config --exists "$$p" 2>/dev/null || echo "$$p" | tr -d ' '; done))
+$(if $(MISSING),$(error not found: $(MISSING). 'make deps' (as root) installs what is missing))
+endif
+# make -j clean all: one after the other
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
 BPFC    := -std=gnu11 -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wno-address-of-packed-member \
 	   $(if $(filter 1,$(WERROR)),-Werror) -I. -idirafter /usr/include/$(ARCH) -MMD -MP
 
@@ -153,6 +166,9 @@ no-dpdk:
 endif
 all: $(DPDK)
 
+need-root:
+	@[ "$$(id -u)" = 0 ] || { echo "make $(MAKECMDGOALS): this takes root (network namespaces, BPF)" >&2; exit 1; }
+
 # --- tests -------------------------------------------------------------------------------------
 $(B)/tests/test_%: tests/unit/test_%.c $(B)/san/libsluice.a
 	@mkdir -p $(@D)
@@ -186,22 +202,22 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
 check: all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases, Linux 6.1 emulated
 	@tests/run check
 
-check-root: all $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced ## tests that need root: packet cases in the kernel, namespaces
+check-root: need-root all $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced ## tests that need root: packet cases in the kernel, namespaces
 	@tests/run root
 
 test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
 	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced
 	@tests/run all
 
-demo: deps ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)
+demo: need-root deps ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/demo/demo
 
-churn: deps ## 10,000 streams for two minutes while everything changes; writes build/churn.json
+churn: need-root deps ## 10,000 streams for two minutes while everything changes; writes build/churn.json
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/churn/churn
 
-drills: deps ## faults in a fleet under load, each with what must follow; writes build/drills.json
+drills: need-root deps ## faults in a fleet under load, each with what must follow; writes build/drills.json
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/drills/drills
 
@@ -220,13 +236,18 @@ verify-stats: all ## instructions the verifier processed and stack of every prog
 # --- installation ------------------------------------------------------------------------------
 DEST  := $(DESTDIR)$(PREFIX)
 UNITS := sluiced.service sluice-decap@.service $(if $(filter %/sluice-dpdk,$(DPDK)),sluice-dpdk.service)
-install: all ## programs, units, sample configuration, README below DESTDIR= and PREFIX=
+install: all ## programs, units, manual pages, sample configuration below DESTDIR= and PREFIX=
 	$(Q)install -D -m 755 -t $(DEST)/sbin $(B)/sluiced $(B)/xdpattach $(filter %/sluice-dpdk,$(DPDK))
 	$(Q)install -D -m 755 -t $(DEST)/bin $(B)/sluicectl
 	$(Q)install -D -m 644 -t $(DEST)/lib/sluice $(B)/decap.bpf.o
 	$(Q)install -D -m 644 -t $(DEST)/share/sluice tools/systemd/sluice.example.yaml \
 		tools/prometheus/sluice.rules.yml tools/grafana/sluice.json
 	$(Q)install -D -m 644 -t $(DEST)/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
+	$(Q)for page in $(wildcard tools/*/*.8 userspace/*/*.[58]); do \
+		install -D -m 644 -t $(DEST)/share/man/man$${page##*.} $$page || exit 1; \
+	done
+	$(Q)install -D -m 644 tools/sluicectl/completion.bash \
+		$(DEST)/share/bash-completion/completions/sluicectl
 	$(Q)install -d $(DEST)/lib/systemd/system
 	$(Q)for unit in $(UNITS); do \
 		sed 's|@PREFIX@|$(PREFIX)|g' tools/systemd/$$unit.in >$(DEST)/lib/systemd/system/$$unit && \

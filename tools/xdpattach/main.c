@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <cap-ng.h>
 #include <errno.h>
 #include <getopt.h>
 #include <linux/if_link.h>
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "userspace/agent/version.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/number.h"
 
@@ -37,12 +39,13 @@ struct options {
 };
 
 static const char usage[] =
-	"usage: xdpattach [--mode native|generic] [--program NAME] [--pin DIR] [--replace]\n"
+	"Usage: xdpattach [--mode native|generic] [--program NAME] [--pin DIR] [--replace]\n"
 	"                 [--gue-port PORT]... OBJECT DEVICE...\n"
 	"       xdpattach [--mode native|generic] --detach DEVICE...\n"
 	"  --pin DIR        pin the maps as DIR/NAME (a directory in a bpf file system)\n"
 	"  --replace        take the place of a program that is attached\n"
-	"  --gue-port PORT  of decap.bpf.o: the UDP port of mode gue, in place of 6080; up to four\n";
+	"  --gue-port PORT  of decap.bpf.o: the UDP port of mode gue, in place of 6080; up to four\n"
+	"  --version, --help\n";
 
 static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
@@ -78,6 +81,12 @@ static int gue_port_add(const char *text, struct options *o)
 	return 0;
 }
 
+static int bad_mode(const char *text)
+{
+	fprintf(stderr, "xdpattach: --mode %s: native or generic is accepted\n", text);
+	return -EINVAL;
+}
+
 /* Returns 0; 1 after --help; -EINVAL if the arguments make no sense (said on standard error). */
 static int options_parse(int argc, char **argv, struct options *ret_options)
 {
@@ -89,6 +98,7 @@ static int options_parse(int argc, char **argv, struct options *ret_options)
 		{"replace", no_argument, NULL, 'r'},
 		{"gue-port", required_argument, NULL, 'g'},
 		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	struct options o = {.mode = XDP_FLAGS_DRV_MODE};
@@ -98,7 +108,7 @@ static int options_parse(int argc, char **argv, struct options *ret_options)
 		switch (c) {
 		case 'm':
 			if (mode_parse(optarg, &o.mode) < 0)
-				return fail("mode", optarg, -EINVAL);
+				return bad_mode(optarg);
 			break;
 		case 'p':
 			o.program = optarg;
@@ -118,6 +128,9 @@ static int options_parse(int argc, char **argv, struct options *ret_options)
 			break;
 		case 'h':
 			fputs(usage, stdout);
+			return 1;
+		case 'v':
+			puts("xdpattach " SLUICE_VERSION);
 			return 1;
 		default:
 			return -EINVAL;
@@ -274,7 +287,15 @@ static int device_change(const struct options *o, const char *device, int progra
 	if (!o->replace)
 		flags |= XDP_FLAGS_UPDATE_IF_NOEXIST;
 	r = bpf_xdp_attach((int)ifindex, program_fd, flags, NULL);
-	return r < 0 ? fail("attach to", device, r) : 0;
+	if (r == -EBUSY || r == -EEXIST)
+		fprintf(stderr, "xdpattach: %s has an XDP program already: --replace, or --detach it "
+				"first\n", device);
+	else if (r == -EOPNOTSUPP || r == -EINVAL)
+		fprintf(stderr, "xdpattach: attach to %s: %s; if its driver has no native XDP: --mode "
+				"generic\n", device, strerror(-r));
+	else if (r < 0)
+		(void)fail("attach to", device, r);
+	return r;
 }
 
 int main(int argc, char **argv)
@@ -287,6 +308,12 @@ int main(int argc, char **argv)
 	r = options_parse(argc, argv, &o);
 	if (r)
 		return r < 0 ? 2 : 0;
+	if (capng_get_caps_process() < 0 ||
+	    !capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)) {
+		fprintf(stderr, "xdpattach: loading, attaching and detaching take root (CAP_BPF, "
+				"CAP_NET_ADMIN, CAP_PERFMON)\n");
+		return 1;
+	}
 	libbpf_set_print(print_libbpf);
 
 	if (!o.detach) {

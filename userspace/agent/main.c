@@ -96,6 +96,9 @@ static int load(const struct options *opt, struct config **ret_cfg)
 	int r = config_load(opt->config, ret_cfg, &errs);
 
 	config_errors_print(&errs, stderr);
+	if (r == -ENOENT && !strcmp(opt->config, DEFAULT_CONFIG))
+		fprintf(stderr, "Start from the sample, share/sluice/sluice.example.yaml below the prefix "
+				"of the installation,\nor name a file with --config.\n");
 	config_errors_free(&errs);
 	return r;
 }
