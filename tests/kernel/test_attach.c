@@ -605,6 +605,35 @@ static void test_pin_dir_must_be_a_bpffs_directory_of_its_own(void **state)
 	run("rm -r /sys/fs/bpf/test/other");
 }
 
+static void test_pin_dir_must_be_the_agents_own(void **state)
+{
+	struct attach_error err;
+	struct attach *a;
+
+	(void)state;
+	run("mkdir -p " PIN_DIR " && chown 65534 " PIN_DIR);
+	assert_int_equal(attach_open(&settings, &a, &err), -EPERM);
+	assert_non_null(strstr(err.text, "belongs to user 65534"));
+	run("mkdir -p " PIN_DIR " && chown 0 " PIN_DIR " && chmod 777 " PIN_DIR);
+	assert_int_equal(attach_open(&settings, &a, &err), -EPERM);
+	assert_non_null(strstr(err.text, "can be written by others (mode 777)"));
+	run("mkdir -p " PIN_DIR " && chmod 755 " PIN_DIR);
+	a = open_ok(ATTACH_START_NEW);
+	attach_close(&a);
+}
+
+static void test_a_start_that_fails_leaves_no_directory(void **state)
+{
+	struct attach_settings s = settings;
+	struct attach_error err;
+	struct attach *a;
+
+	(void)state;
+	s.flows = UINT32_MAX; /* more than the kernel gives */
+	assert_true(attach_open(&s, &a, &err) < 0);
+	assert_int_equal(access(PIN_DIR, F_OK), -1);
+}
+
 static void test_bpffs_is_mounted_where_it_is_missing(void **state)
 {
 	struct attach *a;
@@ -767,6 +796,8 @@ int main(int argc, char **argv)
 		T(test_other_sizes_are_refused),
 		T(test_map_of_another_form_is_refused),
 		T(test_pin_dir_must_be_a_bpffs_directory_of_its_own),
+		T(test_pin_dir_must_be_the_agents_own),
+		T(test_a_start_that_fails_leaves_no_directory),
 		T(test_stands_in_a_chain_with_others),
 		T(test_exchange_within_a_chain),
 		T(test_failure_leaves_a_chain_as_it_was),

@@ -68,6 +68,8 @@ int attach_open(const struct attach_settings *settings, struct attach **ret,
 	if (r >= 0)
 		r = open_locked(a, err);
 	if (r < 0) {
+		if (a->lock_fd >= 0)
+			(void)rmdir(a->pin_dir); /* only if nothing is in it */
 		attach_close(&a);
 		return r;
 	}

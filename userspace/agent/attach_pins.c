@@ -132,6 +132,28 @@ int attach_pins_lock_existing(const char *dir, int *ret_fd, struct attach_error 
 	return 0;
 }
 
+/*
+ * The root of a bpffs may be writable by everybody (mounted without mode=), and whoever owns the
+ * directory can take the pins away, or put others in their place.
+ */
+static int check_owner(int fd, const char *dir, struct attach_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return attach_fail(err, -errno, "cannot look at %s: %s", dir, strerror(errno));
+	if (st.st_uid != geteuid())
+		return attach_fail(err, -EPERM,
+				   "pin_dir %s belongs to user %u, who could take the maps away; "
+				   "remove it before the start",
+				   dir, st.st_uid);
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return attach_fail(err, -EPERM,
+				   "pin_dir %s can be written by others (mode %03o); chmod go-w it",
+				   dir, st.st_mode & 0777);
+	return 0;
+}
+
 int attach_pins_lock(const char *dir, int *ret_fd, struct attach_error *err)
 {
 	int r = -ESTALE;
@@ -145,7 +167,7 @@ int attach_pins_lock(const char *dir, int *ret_fd, struct attach_error *err)
 	}
 	if (r == -ESTALE)
 		return attach_fail(err, r, "%s is removed again and again", dir);
-	return r;
+	return r < 0 ? r : check_owner(*ret_fd, dir, err);
 }
 
 static bool is_dot(const char *name)
