@@ -2,8 +2,9 @@
 """sluice-dpdk on the testbed: real connections, restarts, and how it fails to start."""
 import json
 import os
+import subprocess
 
-from tests.lib import BUILD, config, loadgen, mock
+from tests.lib import BUILD, ROOT, config, loadgen, mock
 from tests.lib.agent import Agent, NotifySocket
 from tests.lib.case import case, equal
 from tests.lib.dpdk import Dpdk
@@ -245,3 +246,15 @@ def dpdk_detached(t):
     agent.ctl("detach")
     equal(dpdk.process.wait(5), 1, "exit status of sluice-dpdk")
     assert "taken away" in dpdk.process.output(), dpdk.process.output()
+
+
+@case("DPDK: the demo's spread, drain, killed process and restarts", timeout_s=120)
+def dpdk_demo(t):
+    t.need("sluiced", "sluice-dpdk", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o")
+    steps = [word for step in ("1", "4", "5", "8") for word in ("--step", step)]
+    done = subprocess.run([os.path.join(ROOT, "tools", "demo", "demo"), *steps],
+                          env={**os.environ, "DATAPLANE": "dpdk"}, capture_output=True, text=True,
+                          timeout=110, check=False)
+    print(done.stdout)
+    equal((done.returncode, done.stderr), (0, ""), f"demo:\n{done.stdout[-3000:]}")
+    assert "checks passed" in done.stdout, done.stdout
