@@ -218,11 +218,31 @@ static void show_attention(const json_t *nodes)
 	show_not_healthy(nodes, NOT_HEALTHY_MOST);
 }
 
+static void show_interfaces(const json_t *list)
+{
+	const json_t *ifc;
+	size_t i;
+
+	json_array_foreach(list, i, ifc) {
+		if (*str(ifc, "error")) {
+			table_paint(TABLE_BAD, "INTERFACE LOST: ");
+			puts(str(ifc, "error"));
+			continue;
+		}
+		printf("Interface %s: %s, %s", str(ifc, "name"), str(ifc, "mode"),
+		       *str(ifc, "device")                  ? str(ifc, "device")
+		       : strcmp(str(ifc, "chain"), "alone") ? "in libxdp's dispatcher"
+							    : "the only XDP program there");
+		if (num(ifc, "losses"))
+			printf(" (was off %lld times)", num(ifc, "losses"));
+		printf("\n");
+	}
+}
+
 void show_status(const json_t *json)
 {
-	const json_t *flows = json_object_get(json, "flows"), *ifc;
+	const json_t *flows = json_object_get(json, "flows");
 	char uptime[32];
-	size_t i;
 
 	printf("sluiced %s, pid %lld, up %s, configuration %s\n", str(json, "version"),
 	       num(json, "pid"), show_ms(uptime, sizeof(uptime), num(json, "uptime_ms")),
@@ -231,11 +251,7 @@ void show_status(const json_t *json)
 		table_paint(TABLE_BAD, "LAST RELOAD REFUSED: ");
 		puts(str(json, "reload_error"));
 	}
-	json_array_foreach(json_object_get(json, "interfaces"), i, ifc)
-		printf("Interface %s: %s, %s\n", str(ifc, "name"), str(ifc, "mode"),
-		       *str(ifc, "device")                  ? str(ifc, "device")
-		       : strcmp(str(ifc, "chain"), "alone") ? "in libxdp's dispatcher"
-							    : "the only XDP program there");
+	show_interfaces(json_object_get(json, "interfaces"));
 	show_dataplane(json_object_get(json, "dataplane"));
 	printf("\n");
 	show_vips(json);

@@ -13,6 +13,7 @@
 #include "userspace/agent/file_watch.h"
 #include "userspace/agent/grace.h"
 #include "userspace/agent/hold.h"
+#include "userspace/agent/interfaces.h"
 #include "userspace/agent/privileges.h"
 #include "userspace/agent/nat.h"
 #include "userspace/lib/cleanup.h"
@@ -242,6 +243,7 @@ void agent_tick(struct agent *agent, int64_t now_ms)
 	retire_step(agent->retire, now_ms);
 	fallback_tick(agent->fallback, now_ms);
 	step_late(agent, now_ms);
+	interfaces_tick(agent->interfaces, now_ms);
 	(void)publish_end_transitions(agent->publish, (uint64_t)agent->cfg->flow_idle_ms,
 				      (uint64_t)now_ms, TRANSITION_BUDGET);
 	publish_heartbeat(agent->publish, (uint64_t)now_ms * 1000000);
@@ -321,6 +323,8 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 		r = probe_engine_new(agent->event, &agent->probes);
 	if (r == 0)
 		r = retire_new(agent, &agent->retire);
+	if (r == 0)
+		r = interfaces_new(agent->attach, &agent->interfaces);
 	if (r == 0)
 		r = sd_event_add_io(agent->event, NULL, nexthop_fd(agent->nexthop), EPOLLIN,
 				    on_nexthop_io, agent);
@@ -419,6 +423,7 @@ void agent_free(struct agent **agent)
 	scan_nat_free(&a->scan_nat);
 	publish_free(&a->publish);
 	tables_close(&a->tables);
+	interfaces_free(&a->interfaces);
 	attach_close(&a->attach);
 	sd_event_source_disable_unref(a->kick);
 	sd_event_unref(a->event);
@@ -540,10 +545,11 @@ static bool runs_as_configured(const struct agent *agent, const struct config *c
 
 static int attach_again(struct agent *agent, const struct config *cfg, struct attach_error *err)
 {
-	if (!is_locked(agent))
-		return attach_configured(agent, cfg, err);
+	/* Loading a program takes the verifier a second and more, in which nothing is checked. */
 	if (runs_as_configured(agent, cfg))
 		return 0;
+	if (!is_locked(agent))
+		return attach_configured(agent, cfg, err);
 	set_error(err, "interfaces: the program runs in libxdp's dispatcher, which takes root to "
 		       "change: restart the agent (forwarding goes on meanwhile)");
 	return -EPERM;

@@ -40,6 +40,7 @@ struct agent {
 	bool debug; /* --debug: log_level does not count */
 	struct config_diff *diff; /* what a reload under way changes; else NULL */
 	struct attach *attach;
+	struct interfaces *interfaces;
 	struct tables tables;
 	struct publish *publish;
 	struct nexthop_table *nexthop;

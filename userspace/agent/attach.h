@@ -76,6 +76,7 @@ struct attach_status {
 	uint32_t priority;
 	enum attach_how how;
 	enum attach_change change; /* what the last attach_interfaces() did */
+	uint32_t prog_id;	   /* what the kernel runs there, a dispatcher's if it is one */
 };
 
 /*
@@ -88,6 +89,14 @@ struct attach_status {
  */
 int attach_interfaces(struct attach *a, const struct config_interface *interfaces, uint32_t n,
 		      struct attach_error *err);
+
+/*
+ * Look whether the program still runs where attach_status()[i] says. If it was taken off, or the
+ * device was away and is back, attach it again; a program of somebody else stays.
+ * Returns 0: it runs. 1: it runs again. -ENODEV: no such interface now. -EEXIST: another program
+ * runs there. -EPERM: it was in libxdp's dispatcher, which takes root. Other -errno of the kernel.
+ */
+int attach_keep(struct attach *a, uint32_t i, struct attach_error *err);
 
 /* Where the program runs, in the order given; owned by a, until the next call. */
 const struct attach_status *attach_status(const struct attach *a, uint32_t *ret_n);

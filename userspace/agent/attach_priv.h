@@ -92,6 +92,14 @@ int attach_maps_disown(const char *dir);
 int attach_xdp_off(struct attach *a, const int *keep, uint32_t n_keep, struct attach_error *err);
 void attach_xdp_close(struct attach *a);
 
+/* One of ours, by its id; NULL. */
+const struct attach_program *attach_program_known(const struct attach *a, uint32_t id);
+
+/* attach_watch.c: programs that stay on interfaces */
+
+/* What runs now is what is to run: note it. */
+void attach_watch_begin(struct attach *a);
+
 /* attach_log.c: what libbpf and libxdp say */
 
 /* Send it to the log, one level or more lower; remember why the kernel refused. */

@@ -115,7 +115,7 @@ static bool uses_map(int fd, uint32_t map_id)
 	return false;
 }
 
-static const struct attach_program *known_program(const struct attach *a, uint32_t id)
+const struct attach_program *attach_program_known(const struct attach *a, uint32_t id)
 {
 	for (uint32_t i = 0; i < a->n_programs; i++) {
 		if (a->programs[i].id == id)
@@ -132,7 +132,7 @@ static void remember_program(struct attach *a, int fd)
 
 	if (own < 0)
 		return;
-	if (program_info(own, &p, NULL) < 0 || known_program(a, p.id)) {
+	if (program_info(own, &p, NULL) < 0 || attach_program_known(a, p.id)) {
 		close(own);
 		return;
 	}
@@ -319,7 +319,7 @@ static int look_at(const struct attach *a, int ifindex, struct seen *ret_seen)
 	s.mode = opts.skb_prog_id ? CONFIG_XDP_GENERIC : CONFIG_XDP_NATIVE;
 	if (s.prog_id) {
 		s.kind = SEEN_FOREIGN;
-		known = known_program(a, s.prog_id);
+		known = attach_program_known(a, s.prog_id);
 		if (known) {
 			s.kind = SEEN_OURS;
 			memcpy(s.tag, known->tag, sizeof(s.tag));
@@ -389,7 +389,7 @@ static int add_program(struct run *run, const struct config_interface *iface, st
 static int swap_alone(struct run *run, const struct config_interface *iface, struct step *step)
 {
 	LIBBPF_OPTS(bpf_xdp_attach_opts, opts);
-	const struct attach_program *known = known_program(run->a, step->before.prog_id);
+	const struct attach_program *known = attach_program_known(run->a, step->before.prog_id);
 	int r;
 
 	step->old_fd = known ? fcntl(known->fd, F_DUPFD_CLOEXEC, 3)
@@ -474,7 +474,7 @@ static int leave_chain(int ifindex, uint32_t prog_id)
 static int take_off(const struct attach *a, int ifindex, const struct seen *s)
 {
 	LIBBPF_OPTS(bpf_xdp_attach_opts, opts);
-	const struct attach_program *known = known_program(a, s->prog_id);
+	const struct attach_program *known = attach_program_known(a, s->prog_id);
 	_cleanup_close_ int fd = -1;
 
 	if (s->how == ATTACH_HOW_DISPATCHER)
@@ -650,6 +650,7 @@ int attach_interfaces(struct attach *a, const struct config_interface *interface
 		r = run_all(&run, interfaces, n);
 		if (r >= 0)
 			r = finish(&run);
+		attach_watch_begin(a);
 	} else {
 		r = attach_fail(err, -ENOMEM, "out of memory");
 	}

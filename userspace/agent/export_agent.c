@@ -8,6 +8,7 @@
 #include "userspace/agent/export_priv.h"
 #include "userspace/agent/fallback.h"
 #include "userspace/agent/fallback_server.h"
+#include "userspace/agent/interfaces.h"
 #include "userspace/agent/retire.h"
 #include "userspace/agent/scan_nat.h"
 #include "userspace/agent/version.h"
@@ -55,6 +56,28 @@ static void interfaces(const struct export_now *now, struct export_text *t)
 				   config_xdp_mode_name(st[i].mode), "chain",
 				   st[i].how == ATTACH_HOW_DISPATCHER ? "dispatcher" : "alone",
 				   NULL);
+}
+
+static void attached(const struct export_now *now, struct export_text *t)
+{
+	uint32_t n = 0;
+	const struct attach_status *st =
+		now->agent->attach ? attach_status(now->agent->attach, &n) : NULL;
+
+	for (uint32_t i = 0; i < n; i++)
+		export_text_sample(t, !*interfaces_state(now->agent->interfaces, i).error,
+				   "interface", st[i].name, NULL);
+}
+
+static void losses(const struct export_now *now, struct export_text *t)
+{
+	uint32_t n = 0;
+	const struct attach_status *st =
+		now->agent->attach ? attach_status(now->agent->attach, &n) : NULL;
+
+	for (uint32_t i = 0; i < n; i++)
+		export_text_sample(t, (double)interfaces_state(now->agent->interfaces, i).n_losses,
+				   "interface", st[i].name, NULL);
 }
 
 /* --- probes ----------------------------------------------------------------------------------- */
@@ -307,6 +330,10 @@ static const struct export_family families[] = {
 	COUNTS("sluice_config_reloads_total", reloads, "Reloads, by result."),
 	GAUGES("sluice_interface_info", interfaces,
 	       "Always 1; interfaces the packet program is attached to."),
+	GAUGES("sluice_interface_attached", attached,
+	       "0: the packet program does not run there any more; sluicectl status says why."),
+	COUNTS("sluice_interface_losses_total", losses,
+	       "Times the packet program was found to be off the interface, or the interface gone."),
 	COUNTS("sluice_probes_total", probe_results,
 	       "Health checks and scrapes of nodes that ended, by outcome on the wire."),
 	GAUGE("sluice_probe_targets", probe_targets, "Pages that are asked again and again."),

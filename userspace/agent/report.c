@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "userspace/agent/discovery.h"
+#include "userspace/agent/interfaces.h"
 #include "userspace/agent/version.h"
 
 static json_t *text_of_endpoint(const struct endpoint *ep)
@@ -198,12 +199,17 @@ static json_t *report_interfaces(const struct agent *agent)
 	uint32_t n;
 	const struct attach_status *st = attach_status(agent->attach, &n);
 
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		struct interfaces_state now = interfaces_state(agent->interfaces, i);
+
 		json_array_append_new(
-			list, json_pack("{ss ss ss}", "name", st[i].name, "mode",
+			list, json_pack("{ss ss ss sb ss sI sI}", "name", st[i].name, "mode",
 					config_xdp_mode_name(st[i].mode), "chain",
-					st[i].how == ATTACH_HOW_DISPATCHER ? "dispatcher"
-									   : "alone"));
+					st[i].how == ATTACH_HOW_DISPATCHER ? "dispatcher" : "alone",
+					"attached", !*now.error, "error", now.error, "losses",
+					(json_int_t)now.n_losses, "repairs",
+					(json_int_t)now.n_repairs));
+	}
 	return list;
 }
 

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The program stays on its interfaces: taken off, replaced, devices that go and come back. Needs
+ * root; runs in a network and mount namespace of its own. Time is passed in.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "userspace/agent/interfaces.h"
+
+#define PIN_DIR "/sys/fs/bpf/test/sluice"
+#define SECOND	1000
+
+static const struct config_interface interfaces[] = {
+	{.name = "sl0", .mode = CONFIG_XDP_NATIVE, .priority = 20},
+	{.name = "sl2", .mode = CONFIG_XDP_GENERIC, .priority = 20},
+};
+
+static struct attach *attach;
+static struct interfaces *watch;
+
+static void run(const char *command)
+{
+	int r = system(command);
+
+	if (r)
+		fail_msg("%s: %d", command, r);
+}
+
+static uint32_t attached(const char *name)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+
+	assert_int_equal(bpf_xdp_query(if_nametoindex(name), 0, &opts), 0);
+	return opts.drv_prog_id ? opts.drv_prog_id : opts.skb_prog_id;
+}
+
+static int pass_program(void)
+{
+	struct bpf_insn insns[2] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = XDP_PASS},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "pass", "GPL", insns, 2, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int setup(void **state)
+{
+	const struct attach_settings settings = {
+		.pin_dir = PIN_DIR, .n_pools = 2, .flows = 4096, .half_open = 1024};
+	struct attach_error err;
+
+	(void)state;
+	run("ip link add sl0 type veth peer name sl1 && ip link set sl0 up && ip link set sl1 up");
+	run("ip link add sl2 type bridge && ip link set sl2 up");
+	if (attach_open(&settings, &attach, &err) < 0 ||
+	    attach_interfaces(attach, interfaces, 2, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(interfaces_new(attach, &watch), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct attach_error err;
+
+	(void)state;
+	interfaces_free(&watch);
+	attach_close(&attach);
+	(void)attach_detach_pinned(PIN_DIR, &err);
+	(void)system("ip link del sl0 2>/dev/null; ip link del sl2 2>/dev/null");
+	run("rm -rf " PIN_DIR);
+	return 0;
+}
+
+static bool is_alone(void)
+{
+	uint32_t n;
+
+	return attach_status(attach, &n)[0].how == ATTACH_HOW_ALONE;
+}
+
+static void expect(uint32_t i, const char *error, uint64_t losses, uint64_t repairs)
+{
+	struct interfaces_state s = interfaces_state(watch, i);
+
+	if (*error ? !strstr(s.error, error) : *s.error)
+		fail_msg("interface %u: expected '%s', is '%s'", i, error, s.error);
+	assert_int_equal(s.n_losses, losses);
+	assert_int_equal(s.n_repairs, repairs);
+}
+
+static void test_nothing_happens_to_what_runs(void **state)
+{
+	uint32_t id = attached("sl0");
+
+	(void)state;
+	for (int64_t ms = 0; ms < 10 * SECOND; ms += 100)
+		interfaces_tick(watch, ms);
+	expect(0, "", 0, 0);
+	expect(1, "", 0, 0);
+	assert_int_equal(attached("sl0"), id);
+}
+
+static void test_taken_off_it_is_put_back_in_its_mode(void **state)
+{
+	uint32_t id = attached("sl0");
+
+	(void)state;
+	if (!is_alone())
+		skip();
+	interfaces_tick(watch, 0);
+	run("ip link set sl0 xdp off && ip link set sl2 xdpgeneric off");
+	interfaces_tick(watch, 900); /* not its time */
+	assert_int_equal(attached("sl0"), 0);
+	interfaces_tick(watch, 1000);
+	assert_int_equal(attached("sl0"), id);
+	assert_int_equal(attached("sl2"), id);
+	expect(0, "", 1, 1);
+	expect(1, "", 1, 1);
+	run("ip -d link show sl0 | grep -q 'prog/xdp '");
+	run("ip -d link show sl2 | grep -q 'prog/xdp '");
+	run("ip -d link show sl2 | grep -q xdpgeneric");
+}
+
+static void test_a_quarrel_slows_down(void **state)
+{
+	uint64_t repairs;
+
+	(void)state;
+	if (!is_alone())
+		skip();
+	for (int64_t ms = 0; ms < 120 * SECOND; ms += SECOND) {
+		run("ip link set sl0 xdp off");
+		interfaces_tick(watch, ms);
+	}
+	repairs = interfaces_state(watch, 0).n_repairs;
+	assert_in_range(repairs, 5, 10); /* at 0, 1, 3, 7, 15, 31, 61, 91 s */
+	for (int64_t ms = 120 * SECOND; ms < 200 * SECOND; ms += SECOND)
+		interfaces_tick(watch, ms);
+	expect(0, "", repairs + 1, repairs + 1);
+	run("ip link set sl0 xdp off");
+	interfaces_tick(watch, 201 * SECOND); /* calm for a minute: at once again */
+	expect(0, "", repairs + 2, repairs + 2);
+}
+
+static void test_another_program_is_reported_and_stays(void **state)
+{
+	int fd = pass_program();
+	uint32_t id;
+
+	(void)state;
+	if (!is_alone())
+		skip();
+	interfaces_tick(watch, 0);
+	assert_int_equal(bpf_xdp_attach(if_nametoindex("sl0"), fd, XDP_FLAGS_DRV_MODE, NULL), 0);
+	id = attached("sl0");
+	for (int64_t ms = SECOND; ms < 5 * SECOND; ms += SECOND)
+		interfaces_tick(watch, ms);
+	expect(0, "another XDP program", 1, 0);
+	assert_int_equal(attached("sl0"), id);
+	run("ip link set sl0 xdp off");
+	interfaces_tick(watch, 6 * SECOND);
+	expect(0, "", 1, 1);
+	close(fd);
+}
+
+static void test_a_device_that_comes_back_gets_it_again(void **state)
+{
+	int before = (int)if_nametoindex("sl2");
+	uint32_t n;
+
+	(void)state;
+	if (!is_alone())
+		skip();
+	interfaces_tick(watch, 0);
+	run("ip link del sl2");
+	interfaces_tick(watch, SECOND);
+	expect(1, "sl2: the interface is gone", 1, 0);
+	expect(0, "", 0, 0);
+	run("ip link add sl9 type bridge && ip link add sl2 type bridge && ip link set sl2 up");
+	interfaces_tick(watch, 2 * SECOND);
+	expect(1, "", 1, 1);
+	assert_int_not_equal(attached("sl2"), 0);
+	assert_int_not_equal(attach_status(attach, &n)[1].ifindex, before);
+	run("ip link del sl9");
+}
+
+static void test_what_cannot_be_put_back_is_said_and_tried_ever_more_rarely(void **state)
+{
+	(void)state;
+	if (!is_alone())
+		skip();
+	interfaces_tick(watch, 0);
+	run("ip link del sl0 && ip link add sl0 type bridge && ip link set sl0 up"); /* no native XDP */
+	for (int64_t ms = SECOND; ms < 20 * SECOND; ms += SECOND)
+		interfaces_tick(watch, ms);
+	expect(0, "sl0: the packet program is off and cannot be put back", 1, 0);
+	expect(1, "", 0, 0);
+	run("ip link del sl0 && ip link add sl0 type veth peer name sl1 && ip link set sl0 up");
+	interfaces_tick(watch, 20 * SECOND);
+	assert_int_equal(attached("sl0"), 0); /* waits: 1, 3, 7, 15, 31 s */
+	interfaces_tick(watch, 32 * SECOND);
+	assert_int_not_equal(attached("sl0"), 0);
+	expect(0, "", 1, 1);
+}
+
+static void test_a_list_that_changes_keeps_what_is_known(void **state)
+{
+	struct attach_error err;
+
+	(void)state;
+	if (!is_alone())
+		skip();
+	interfaces_tick(watch, 0);
+	run("ip link set sl2 xdpgeneric off");
+	interfaces_tick(watch, SECOND);
+	expect(1, "", 1, 1);
+	if (attach_interfaces(attach, &interfaces[1], 1, &err) < 0)
+		fail_msg("%s", err.text);
+	interfaces_tick(watch, 2 * SECOND);
+	expect(0, "", 1, 1);
+	assert_int_equal(attached("sl0"), 0); /* not listed any more: left alone */
+	interfaces_tick(watch, 4 * SECOND);
+	assert_int_equal(attached("sl0"), 0);
+}
+
+static void own_namespaces(void)
+{
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL) < 0) {
+		perror("namespaces");
+		exit(1);
+	}
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+/* An argument is a pattern (* and ?) of the tests that are to run. */
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_nothing_happens_to_what_runs),
+		T(test_taken_off_it_is_put_back_in_its_mode),
+		T(test_a_quarrel_slows_down),
+		T(test_another_program_is_reported_and_stays),
+		T(test_a_device_that_comes_back_gets_it_again),
+		T(test_what_cannot_be_put_back_is_said_and_tried_ever_more_rarely),
+		T(test_a_list_that_changes_keeps_what_is_known),
+	};
+
+	if (geteuid() != 0) {
+		printf("skip: needs root\n");
+		return 77;
+	}
+	own_namespaces();
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests_name("interfaces", tests, NULL, NULL);
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "userspace/agent/interfaces.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "userspace/lib/log.h"
+
+struct interface {
+	char name[CONFIG_NAME_MAX + 1];
+	int result; /* of attach_keep() */
+	char error[ATTACH_ERROR_MAX];
+	int64_t due_ms;
+	int64_t wait_ms;
+	int64_t tried_ms; /* to attach it again, the last time; 0: never */
+	uint64_t n_losses;
+	uint64_t n_repairs;
+};
+
+struct interfaces {
+	struct attach *attach;
+	struct interface *list; /* as attach_status() */
+	uint32_t n;
+};
+
+int interfaces_new(struct attach *a, struct interfaces **ret)
+{
+	struct interfaces *in = calloc(1, sizeof(*in));
+
+	if (!in)
+		return -ENOMEM;
+	in->attach = a;
+	*ret = in;
+	return 0;
+}
+
+void interfaces_free(struct interfaces **interfaces)
+{
+	if (!*interfaces)
+		return;
+	free((*interfaces)->list);
+	free(*interfaces);
+	*interfaces = NULL;
+}
+
+static const struct interface *find(const struct interfaces *in, const char *name)
+{
+	for (uint32_t i = 0; i < in->n; i++)
+		if (!strcmp(in->list[i].name, name))
+			return &in->list[i];
+	return NULL;
+}
+
+/* After a reload the list may be another; what is known of those that stay is kept. */
+static void follow_list(struct interfaces *in)
+{
+	uint32_t n;
+	const struct attach_status *st = attach_status(in->attach, &n);
+	bool same = n == in->n;
+	struct interface *list;
+
+	for (uint32_t i = 0; i < n && same; i++)
+		same = !strcmp(st[i].name, in->list[i].name);
+	if (same)
+		return;
+	list = calloc(n + 1, sizeof(*list));
+	if (!list)
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct interface *known = find(in, st[i].name);
+
+		if (known)
+			list[i] = *known;
+		else
+			snprintf(list[i].name, sizeof(list[i].name), "%s", st[i].name);
+	}
+	free(in->list);
+	in->list = list;
+	in->n = n;
+}
+
+/*
+ * Looking costs little. What is tried in vain, or undone by somebody each time, is tried again
+ * after twice the time.
+ */
+static void next_look(struct interface *it, int r, int64_t now_ms)
+{
+	it->due_ms = now_ms + INTERFACES_LOOK_MS;
+	if (r == 0 || r == -ENODEV || r == -EEXIST)
+		return;
+	it->wait_ms = it->tried_ms && now_ms - it->tried_ms < INTERFACES_CALM_MS
+			      ? 2 * it->wait_ms
+			      : INTERFACES_LOOK_MS;
+	if (it->wait_ms > INTERFACES_LOOK_MAX_MS)
+		it->wait_ms = INTERFACES_LOOK_MAX_MS;
+	it->tried_ms = now_ms;
+	it->due_ms = now_ms + it->wait_ms;
+}
+
+static void report(struct interface *it, int r, const char *error)
+{
+	if (r < 0) {
+		if (it->result >= 0)
+			it->n_losses++;
+		if (strcmp(it->error, error))
+			log_error("interface %s: packets that come by it are not balanced", error);
+	} else if (it->result < 0) {
+		log_info("interface %s: the packet program runs again", it->name);
+	} else if (r > 0) {
+		it->n_losses++;
+		log_warn("interface %s: the packet program was taken off, and is attached again "
+			 "('sluicectl detach' stops forwarding)", it->name);
+	}
+	it->n_repairs += r > 0;
+	snprintf(it->error, sizeof(it->error), "%s", r < 0 ? error : "");
+	it->result = r < 0 ? r : 0;
+}
+
+static void look(struct interfaces *in, uint32_t i, int64_t now_ms)
+{
+	struct attach_error err;
+	int r = attach_keep(in->attach, i, &err);
+
+	next_look(&in->list[i], r, now_ms);
+	report(&in->list[i], r, err.text);
+}
+
+void interfaces_tick(struct interfaces *in, int64_t now_ms)
+{
+	follow_list(in);
+	for (uint32_t i = 0; i < in->n; i++)
+		if (now_ms >= in->list[i].due_ms)
+			look(in, i, now_ms);
+}
+
+struct interfaces_state interfaces_state(const struct interfaces *in, uint32_t i)
+{
+	if (!in || i >= in->n)
+		return (struct interfaces_state){.error = ""};
+	return (struct interfaces_state){.error = in->list[i].error,
+					 .n_losses = in->list[i].n_losses,
+					 .n_repairs = in->list[i].n_repairs};
+}
