@@ -915,6 +915,37 @@ static void test_vip_is_found_by_service_and_by_address(void **state)
 		assert_int_equal(f->t.vip_index[i].kind, LB_VIP_KIND_EMPTY);
 }
 
+static void test_an_endpoint_keeps_its_id_under_another_name(void **state)
+{
+	struct fixture *f = *state;
+	struct publish_vip s = vip_settings(f, "192.0.2.1:443"), other = s;
+	char long_name[LB_NAME_MAX + 1];
+	uint32_t one, two, id;
+
+	other.endpoint.port = 80;
+	assert_int_equal(publish_vip_get(f->p, "one", &one), 0);
+	assert_int_equal(publish_vip_set(f->p, one, &s), 0);
+	assert_int_equal(publish_vip_claim(f->p, "one", &s.endpoint, IPPROTO_TCP), 0);
+	assert_int_equal(publish_vip_claim(f->p, "two", &other.endpoint, IPPROTO_TCP), 0);
+	assert_int_equal(publish_vip_claim(f->p, "new", &s.endpoint, IPPROTO_TCP), 1);
+	assert_int_equal(publish_vip_get(f->p, "new", &id), 0);
+	assert_int_equal(id, one);
+	/* two that exchange their endpoints */
+	assert_int_equal(publish_vip_get(f->p, "two", &two), 0);
+	assert_int_equal(publish_vip_set(f->p, two, &other), 0);
+	assert_int_equal(publish_vip_claim(f->p, "two", &s.endpoint, IPPROTO_TCP), 1);
+	assert_int_equal(publish_vip_claim(f->p, "new", &other.endpoint, IPPROTO_TCP), 0);
+	assert_int_equal(publish_vip_get(f->p, "two", &id), 0);
+	assert_int_equal(id, one);
+	assert_int_equal(publish_vip_set(f->p, id, &s), 0);
+	assert_int_equal(publish_vip_get(f->p, "new", &id), 0);
+	assert_int_equal(id, two);
+	memset(long_name, 'x', LB_NAME_MAX);
+	long_name[LB_NAME_MAX] = '\0';
+	assert_int_equal(publish_vip_claim(f->p, long_name, &s.endpoint, IPPROTO_TCP),
+			 -ENAMETOOLONG);
+}
+
 static void test_vip_changes_in_place(void **state)
 {
 	struct fixture *f = *state;
@@ -1198,6 +1229,7 @@ int main(void)
 		T(test_lists_are_written_to_the_idle_bank_and_flipped),
 		T(test_vip_is_found_by_service_and_by_address),
 		T(test_vip_changes_in_place),
+		T(test_an_endpoint_keeps_its_id_under_another_name),
 		T(test_vip_id_has_a_new_generation_each_time),
 		T(test_pool_is_released_when_no_vip_has_it),
 		T(test_index_keeps_every_key_findable_while_keys_move),

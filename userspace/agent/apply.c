@@ -343,6 +343,22 @@ static int get_vip(struct agent *agent, const char *name, struct vip **ret_vip)
 	return 0;
 }
 
+/* Endpoints that were there keep their ids and counters, also where VIPs change names or places. */
+static int claim_endpoints(struct agent *agent, const struct config *cfg, struct attach_error *err)
+{
+	for (uint32_t i = 0; i < cfg->n_vips; i++) {
+		const struct config_vip *v = &cfg->vips[i];
+		int r = publish_vip_claim(agent->publish, v->name, &v->endpoint, IPPROTO_TCP);
+
+		if (r < 0)
+			return fail(err, r, "vip", v->name);
+	}
+	for (uint32_t i = 0; i < agent->n_vips; i++)
+		snprintf(agent->vips[i]->name, sizeof(agent->vips[i]->name), "%s",
+			 agent->tables.vip_info[agent->vips[i]->id].name);
+	return 0;
+}
+
 static int apply_vip(struct agent *agent, const struct config *cfg, const struct config_vip *v,
 		     struct attach_error *err)
 {
@@ -441,6 +457,8 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 	scan_nat_set_idle(agent->scan_nat, (uint64_t)cfg->flow_idle_ms);
 	for (uint32_t i = 0; i < cfg->n_pools && r == 0; i++)
 		r = apply_pool(agent, &cfg->pools[i], at_start, now_ms, err);
+	if (r == 0)
+		r = claim_endpoints(agent, cfg, err);
 	for (uint32_t i = 0; i < cfg->n_vips && r == 0; i++)
 		r = apply_vip(agent, cfg, &cfg->vips[i], err);
 	if (r < 0)

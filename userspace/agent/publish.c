@@ -38,7 +38,7 @@ static void set_name(char to[LB_NAME_MAX], const char *name)
 {
 	char copy[LB_NAME_MAX] = {0};
 
-	strncpy(copy, name, sizeof(copy) - 1);
+	memcpy(copy, name, strnlen(name, sizeof(copy) - 1));
 	memcpy(to + 1, copy + 1, sizeof(copy) - 1);
 	__atomic_store_n(&to[0], copy[0], __ATOMIC_RELEASE);
 }
@@ -319,6 +319,34 @@ int publish_vip_get(struct publish *p, const char *name, uint32_t *ret_vip)
 		return 0;
 	}
 	return -ENOSPC;
+}
+
+static const char *vip_name(const struct publish *p, uint32_t id)
+{
+	return p->t->vip_info[id].name;
+}
+
+int publish_vip_claim(struct publish *p, const char *name, const struct endpoint *endpoint,
+		      uint8_t proto)
+{
+	char former[LB_NAME_MAX];
+	const struct lb_vip_cell *cell;
+	__be32 addr[4];
+	int r;
+
+	r = check_name(name);
+	if (r < 0)
+		return r;
+	addr_words(&endpoint->addr, addr);
+	cell = publish_index_find(p, addr, htons(endpoint->port), proto);
+	if (!cell || !strcmp(vip_name(p, cell->vip), name))
+		return 0;
+	set_name(former, vip_name(p, cell->vip));
+	for (uint32_t i = 0; i < LB_VIPS_MAX; i++)
+		if (!strcmp(vip_name(p, i), name))
+			set_name(p->t->vip_info[i].name, former);
+	set_name(p->t->vip_info[cell->vip].name, name);
+	return 1;
 }
 
 static void vip_words(const struct publish *p, const struct publish_vip *s, uint32_t generation,

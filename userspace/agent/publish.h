@@ -78,6 +78,15 @@ struct publish_vip {
 int publish_vip_get(struct publish *p, const char *name, uint32_t *ret_vip);
 
 /*
+ * The VIP that has the endpoint, if there is one, gets this name; one that had the name gets the
+ * other's. So an endpoint keeps its id, which its flows' entries hold, whatever it is called.
+ * Claim for all VIPs to come, before the first is set. Returns 1 if names changed, else 0;
+ * -ENAMETOOLONG.
+ */
+int publish_vip_claim(struct publish *p, const char *name, const struct endpoint *endpoint,
+		      uint8_t proto);
+
+/*
  * Bring a VIP to what settings say, in place; without LB_VIP_F_ACTIVE its packets pass to the
  * kernel. Only words that differ are written. Returns 0; -EEXIST if another VIP has the endpoint;
  * -ENOSPC if the index has no place for it: nothing is changed then.
