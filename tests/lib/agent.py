@@ -122,12 +122,12 @@ class Agent:
             self.kill()
         return self.start(**kwargs)
 
-    def ctl_run(self, *words: str, timeout_s: float = 30):
+    def ctl_run(self, *words: str, timeout_s: float = 90):
         """sluicectl WORDS; the CompletedProcess, whatever its status."""
         argv = [os.path.join(BUILD, "sluicectl"), "--socket", self.socket, *words]
         return self.host.run(argv, check=False, timeout_s=timeout_s)
 
-    def ctl(self, *words: str, timeout_s: float = 30):
+    def ctl(self, *words: str, timeout_s: float = 90):
         """sluicectl --json WORDS; the decoded answer. A failure is an error."""
         done = self.ctl_run("--json", *words, timeout_s=timeout_s)
         if done.returncode:
@@ -153,7 +153,7 @@ class Agent:
         wait_until(lambda: set(self.states().values()) == {state}, timeout_s,
                    f"all nodes are {state}", interval_s=0.05)
 
-    def api(self, target: str, method: str = "GET", data=None, timeout_s: float = 5):
+    def api(self, target: str, method: str = "GET", data=None, timeout_s: float = 20):
         """A request to the API socket; the decoded answer. An error status is HttpError."""
         return unixhttp.request(self.socket, method, target, data, timeout_s)
 

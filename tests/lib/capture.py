@@ -63,7 +63,7 @@ class Capture:
         """End the capture; tcpdump writes what it has taken. All frames."""
         if self.process.running():
             self.process.send(signal.SIGINT)
-            self.process.wait(5)
+            self.process.wait(30)
         return self.frames()
 
     def __enter__(self) -> "Capture":

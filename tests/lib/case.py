@@ -29,13 +29,18 @@ class Skip(Exception):
 class Case:
     sentence: str
     timeout_s: float
+    alone: bool
 
 
-def case(sentence: str, timeout_s: float = 30):
-    """Mark a function as a test. timeout_s: a test that takes longer is ended, and has failed."""
+def case(sentence: str, timeout_s: float = 30, alone: bool = False):
+    """
+    Mark a function as a test. timeout_s: a test that takes longer (and some patience, wait.py) is
+    ended, and has failed. alone: no other test runs beside it, for it measures the machine or
+    fills it.
+    """
 
     def mark(fn):
-        fn.case = Case(sentence, timeout_s)
+        fn.case = Case(sentence, timeout_s, alone)
         return fn
 
     return mark

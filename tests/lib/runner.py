@@ -4,11 +4,13 @@
 Runs the namespace tests: every @case function of the files given, by default tests/netns/test_*.py.
 One line per test and, at the end, "N passed, N failed[, N skipped]". The exit status is 0 only if
 nothing failed. Each test runs in a process of its own, which is ended when its time is over; what
-it built goes away in any case. Logs are in build/netns/last/TEST/ until the next run.
+it built goes away in any case. Tests that do not ask to be alone run several at once, for most of
+their time is waiting. Logs are in build/netns/last/TEST/ until the next run.
 """
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import ctypes
 import glob
 import importlib.util
@@ -18,6 +20,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -27,6 +30,7 @@ if ROOT not in sys.path:
 
 from tests.lib import BUILD  # noqa: E402
 from tests.lib.case import Context, Skip  # noqa: E402
+from tests.lib.wait import PATIENCE  # noqa: E402
 from sluice_testbed import Interrupted, run_main  # noqa: E402
 
 EXIT_FAILED = 1
@@ -124,14 +128,32 @@ class Runner:
         self.keep = keep
         self.time_factor = time_factor
         self.counts = {"ok": 0, "FAIL": 0, "skip": 0}
-        self.child: subprocess.Popen | None = None
+        self.lock = threading.Lock()  # of the counts and of what is printed
+        self.children: set[subprocess.Popen] = set()
         self.interrupted = 0
 
     def on_signal(self, signum, _frame) -> None:
-        """Hand the signal to the test, which cleans up; the run ends after it."""
+        """Hand the signal to the tests, which clean up; the run ends after them."""
         self.interrupted = signum
-        if self.child:
-            self.child.send_signal(signum)
+        for child in list(self.children):
+            child.send_signal(signum)
+
+    def over(self) -> bool:
+        return bool(self.interrupted or (self.keep and self.counts["FAIL"]))
+
+    def run_all(self, cases: list[tuple[str, str, object]], jobs: int) -> None:
+        """So many at once, and then those that must be alone."""
+        beside = [case for case in cases if jobs > 1 and not case[2].case.alone]
+        alone = [case for case in cases if case not in beside]
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            for done in [pool.submit(self.run_next, *case) for case in beside]:
+                done.result()
+        for case in alone:
+            self.run_next(*case)
+
+    def run_next(self, path: str, name: str, fn) -> None:
+        if not self.over():
+            self.run(path, name, fn)
 
     def run(self, path: str, name: str, fn) -> None:
         label = f"{os.path.splitext(os.path.basename(path))[0]}.{name}"
@@ -143,18 +165,26 @@ class Runner:
             status = self._run_child(path, name, log_dir, output, fn.case.timeout_s)
         with open(output_path, encoding="utf-8", errors="replace") as f:
             said = f.read().strip()
-        self._report(fn.case.sentence, status, said, time.monotonic() - began, output_path)
+        with self.lock:
+            self._report(fn.case.sentence, status, said, time.monotonic() - began, output_path)
 
     def _run_child(self, path: str, name: str, log_dir: str, output, timeout_s: float) -> int:
         argv = [sys.executable, os.path.realpath(__file__), "--child", path, name, log_dir]
         argv += ["--keep"] if self.keep else []
         child = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
                                  stdin=subprocess.DEVNULL, process_group=0)
-        self.child = child
+        self.children.add(child)
         if self.interrupted:
             child.send_signal(self.interrupted)
         try:
-            return child.wait(timeout_s * self.time_factor)
+            return self._wait(child, timeout_s * self.time_factor * PATIENCE)
+        finally:
+            self.children.discard(child)
+
+    @staticmethod
+    def _wait(child: subprocess.Popen, limit_s: float) -> int:
+        try:
+            return child.wait(limit_s)
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGTERM)
         try:
@@ -162,8 +192,6 @@ class Runner:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        finally:
-            self.child = None
         return EXIT_FAILED
 
     def _report(self, sentence: str, status: int, said: str, took_s: float, path: str) -> None:
@@ -200,6 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names and sentences")
     parser.add_argument("--time-factor", type=float, default=1.0, metavar="X",
                         help="multiply the time limits (slow machines, sanitizers)")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N",
+                        help="tests at once (default: %(default)s)")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("files", nargs="*", metavar="FILE", type=_test_file,
                         help="of tests (all of tests/netns)")
@@ -228,10 +258,7 @@ def main(argv: list[str]) -> int:
     os.environ["TEST_TIME_FACTOR"] = str(args.time_factor)  # for wait.py in the tests
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, runner.on_signal)
-    for path, name, fn in cases:
-        runner.run(path, name, fn)
-        if runner.interrupted or (args.keep and runner.counts["FAIL"]):
-            break
+    runner.run_all(cases, 1 if args.keep else args.jobs)
     print(runner.summary())
     if runner.interrupted:
         return 128 + runner.interrupted

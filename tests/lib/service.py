@@ -45,13 +45,13 @@ class Service:
     def streams(self, count: int = 20, seconds: float = 4) -> loadgen.Loadgen:
         """Streams of so many seconds, all of which have begun."""
         run = loadgen.Loadgen(self.tb.client, "stream", self.urls, concurrency=count, count=count,
-                              rate=1000, tokens=int(seconds * 50), duration=5).start()
+                              rate=1000, tokens=int(seconds * 50), duration=10).start()
         run.wait_active(count)
         return run
 
     def spread(self, count: int = 200, **options) -> dict:
         """The report of so many short connections, all of which have to be answered well."""
-        options = {"concurrency": 20, "connect_timeout": 3, **options}
+        options = {"concurrency": 20, "connect_timeout": 10, **options}
         report = loadgen.run(self.tb.client, "spread", self.urls, count=count, **options)
         equal((report["completed"], report["causes"]), (count, {}), "correct answers")
         return report

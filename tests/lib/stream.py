@@ -22,7 +22,7 @@ class Stream:
     """
 
     def __init__(self, host: Host, vip: str, port: int = PORT, source: tuple[str, int] = ("", 0),
-                 tokens: int = 100000, open_stream: bool = True, timeout_s: float = 5):
+                 tokens: int = 100000, open_stream: bool = True, timeout_s: float = 20):
         self.host = host
         self.socket = host.call(self._connect, vip, port, source, timeout_s)
         self.received = b""
@@ -71,7 +71,7 @@ class Stream:
                 return value.strip()
         raise ConnectionError(f"no backend in the head: {self.received!r}")
 
-    def goes_on(self, timeout_s: float = 5) -> bool:
+    def goes_on(self, timeout_s: float = 20) -> bool:
         """Whether more of it comes; False at its end, however it ends."""
         self.socket.settimeout(timeout_s)
         try:

@@ -27,7 +27,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def request(socket_path: str, method: str, target: str, data=None, timeout_s: float = 5):
+def request(socket_path: str, method: str, target: str, data=None, timeout_s: float = 20):
     """The decoded JSON answer (the text, if it is not JSON; None, if it is empty)."""
     connection = _UnixConnection(socket_path, timeout_s)
     try:

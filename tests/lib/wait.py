@@ -6,7 +6,10 @@ import os
 import socket
 import time
 
-TIME_FACTOR = float(os.environ.get("TEST_TIME_FACTOR", 1))  # runner.py --time-factor
+# runner.py --time-factor. Time limits are written for a quiet machine; a machine that is busy with
+# something else is no failure, so there is patience. Who measures a time compares it himself.
+PATIENCE = 4
+TIME_FACTOR = PATIENCE * float(os.environ.get("TEST_TIME_FACTOR", 1))
 
 
 class NotInTime(AssertionError):

@@ -15,7 +15,7 @@ NATIVE, GENERIC = 1, 2
 KEPT = {12, 10, 38, 39}  # CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_PERFMON, CAP_BPF
 
 
-def ended(agent: Agent, status: int, timeout_s: float = 10) -> str:
+def ended(agent: Agent, status: int, timeout_s: float = 30) -> str:
     """The agent ended with that status; what it said."""
     got = agent.process.wait(timeout_s)
     said = agent.process.output()
@@ -259,6 +259,42 @@ def interfaces(t):
     agent.write_config(service.config)
     line = fails_to_start(agent)
     assert "eth7" in line and "no such interface" in line, line
+
+
+@case("a program that somebody took off is put back; one of somebody else, and a device that is gone, "
+      "are reported")
+def stays_attached(t):
+    service = Service(t, nodes=1, start=False, topology={"layout": "split"})
+    agent, host = service.agent, service.tb.ingress
+    agent.start(timeout_s=20)
+    agent.wait_all()
+    if agent.ctl("status")["interfaces"][0]["chain"] != "alone":
+        t.skip("in libxdp's dispatcher only root can put it back")
+
+    def interface(number: int = 0) -> dict:
+        return agent.ctl("status")["interfaces"][number]
+
+    def series(name: str) -> str:
+        return next(x for x in agent.api("/metrics").splitlines()
+                    if x.startswith(f'sluice_interface_{name}{{interface="eth0"}}'))[-1]
+
+    host.detach_xdp()
+    wait_until(lambda: xdp_of(host), 5, "it is back")
+    agent.wait_log("warning interface eth0: the packet program was taken off", 5)
+    forwards(service)
+    equal((interface()["repairs"], series("losses_total"), series("attached")), (1, "1", "1"),
+          "repairs, losses, attached")
+    host.detach_xdp()
+    host.attach_xdp("decap.bpf.o")
+    agent.wait_log("error +interface eth0: another XDP program", 5)
+    equal(series("attached"), "0", "attached")
+    assert "INTERFACE LOST: eth0: another XDP program" in agent.ctl_run("status").stdout
+    host.detach_xdp()
+    wait_until(lambda: not interface()["error"], 5, "it is back")
+    forwards(service)
+    equal(agent.ctl_run("detach").returncode, 0, "detach")
+    ended(agent, 0)
+    equal(xdp_of(host), None, "program after detach")
 
 
 @case("detach takes off everything, with an agent and without, and says so when nothing is there")

@@ -66,7 +66,7 @@ class Chain:
     def carries(self) -> None:
         for vip in (self.tb.vip4, self.tb.vip6):
             report = loadgen.run(self.tb.client, "spread", loadgen.url(vip), count=CONNECTIONS,
-                                 connect_timeout=2, duration=10)
+                                 connect_timeout=10, duration=40)
             equal([report["completed"], report["failed"], report["broken"]], [CONNECTIONS, 0, 0],
                   f"connections to {vip}")
 

@@ -25,7 +25,7 @@ def run(t, settings: churn.Settings) -> dict:
 
 
 @case("1,200 streams live on while nodes drain, degrade, come and go, and the agent is killed",
-      timeout_s=150)
+      timeout_s=150, alone=True)
 def small(t):
     report = run(t, SMALL)
     equal(report["unexplained"], [], "streams broken by the balancer")
@@ -33,7 +33,7 @@ def small(t):
     between(report["counters"]["slots_written"], 1000, 10**9, "slots written")
 
 
-@case("the same changes break streams when exceptions are turned off", timeout_s=120)
+@case("the same changes break streams when exceptions are turned off", timeout_s=120, alone=True)
 def control(t):
     report = run(t, churn.control_of(churn.dataclasses.replace(SMALL, streams=600, seconds=12)))
     between(report["broken_by_balancer"], 1, 10000, "streams broken without exceptions")

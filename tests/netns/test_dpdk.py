@@ -31,7 +31,7 @@ def serve(t, layout="flat", pool=None, family=4, **kwargs):
 def all_answered(tb, vips, count=300):
     for vip in vips:
         report = loadgen.run(tb.client, "spread", loadgen.url(vip), count=count,
-                             connect_timeout=3, duration=15)
+                             connect_timeout=10, duration=60)
         outcome = {k: report[k] for k in ("completed", "failed", "broken", "causes")}
         equal(outcome, {"completed": count, "failed": 0, "broken": 0, "causes": {}},
               f"connections to {vip}")

@@ -90,7 +90,7 @@ def too_big(t, family: int, outer: int) -> None:
     node = site.tb["node1"]
     for vip in (site.tb.vip4, site.tb.vip6):
         before = site.packets()["too_big_sent"]
-        transfer(site.tb.client, node, vip, 0.2, BULK_PORT)
+        transfer(site.tb.client, node, vip, 4, BULK_PORT)
         between(site.packets()["too_big_sent"] - before, 1, 1000, f"answers to the sender to {vip}")
         route = site.tb.client.ip("route", "get", vip)
         assert f"mtu {1500 - outer}" in route, route
@@ -111,21 +111,21 @@ def download(node, client, vip: str, size: int = 400000) -> int:
     """Bytes that the client gets of `size` that the node sends it, over one connection to the VIP."""
     family = socket.AF_INET6 if ":" in vip else socket.AF_INET
     listener = node.call(socket.create_server, (vip, BULK_PORT), family=family)
-    listener.settimeout(5)
+    listener.settimeout(20)
 
     def serve() -> None:
         with listener, listener.accept()[0] as s:
-            s.settimeout(10)
+            s.settimeout(40)
             s.sendall(bytes(size))
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     got = 0
-    with client.call(socket.create_connection, (vip, BULK_PORT), 5) as s:
-        s.settimeout(5)
+    with client.call(socket.create_connection, (vip, BULK_PORT), 20) as s:
+        s.settimeout(20)
         while data := s.recv(65536):
             got += len(data)
-    thread.join(10)
+    thread.join(60)
     return got
 
 
@@ -183,7 +183,7 @@ def reset_when_it_speaks(stream: Stream) -> float:
         stream.socket.send(b"\r\n")
     except ConnectionResetError:
         return 0.0
-    assert stream.wait_reset(1.0), f"a stream of {stream.backend} is not reset"
+    assert stream.wait_reset(10), f"a stream of {stream.backend} is not reset"
     return time.monotonic() - began
 
 
@@ -196,7 +196,7 @@ def resets(t, policy: str, layout: str = "flat") -> tuple[Site, int]:
     others = [s for s in streams if s.backend != "node2"]
     between(len(mine), 2, 12, "streams of node2")
     slowest = max(reset_when_it_speaks(s) for s in mine)
-    between(slowest, 0, 0.5, "seconds until the slowest reset")
+    between(slowest, 0, 3, "seconds until the slowest reset")  # without one: minutes
     equal([s.backend for s in others if not s.goes_on()], [], "streams of other nodes that ended")
     assert "node2" not in {who(site.tb.client, site.tb.vip4) for _ in range(12)}, "new connections"
     return site, len(mine)
@@ -286,7 +286,7 @@ def removed_and_dead(t):
     site.tb["node2"].plug(False)
     site.agent.wait_log(r"node pool/node2, removed: .*its remaining flows are reset", 15)
     for s in mine:
-        between(reset_when_it_speaks(s), 0, 0.5, "seconds until the reset")
+        between(reset_when_it_speaks(s), 0, 3, "seconds until the reset")
     equal(ended(others), [], "streams of other nodes that ended")
 
 
@@ -304,7 +304,7 @@ def removed_and_back(t):
 def removed_with_deadline(t):
     site = Site(t, nodes=2, pool={"policy": "least-conn"})
     streams = site.streams(8)
-    site.agent.ctl("drain", "node2", "--deadline", "3s")
+    site.agent.ctl("drain", "node2", "--deadline", "6s")
     site.reload(["node1"])
     equal(ended(streams), [], "streams that ended before the deadline")
     site.agent.wait_log(r"node pool/node2, removed: drain deadline passed", 10)

@@ -44,7 +44,7 @@ def states(agent):
 
 def get(host, path, port=PORT, check=True, *options):
     url = f"http://127.0.0.1:{port}{path}"
-    return host.run(["curl", "-sS", "--max-time", "5", *options, url], check=check).stdout
+    return host.run(["curl", "-sS", "--max-time", "20", *options, url], check=check).stdout
 
 
 def value(page, series):
@@ -101,14 +101,14 @@ def promtool(t):
     equal(value(page, f'sluice_node_state{{{node}"node2",state="draining"}}'), 1, "node2 drains")
     equal(value(page, f'sluice_node_state{{{node}"node3",state="unhealthy"}}'), 1, "node3 is down")
     equal(value(page, f'sluice_node_state_cause{{{node}"node3",cause="refused"}}'), 1, "cause")
-    between(value(page, f'sluice_node_drain_deadline_seconds{{{node}"node2"}}'), 30, 60, "deadline")
+    between(value(page, f'sluice_node_drain_deadline_seconds{{{node}"node2"}}'), 10, 60, "deadline")
     equal(value(page, f'sluice_node_share_ratio{{{node}"node1"}}'), 1, "share of node1")
     equal(value(page, 'sluice_vip_new_flows_total{vip="vip4-1"}'), 300, "connections")
     given = sum(value(page, f'sluice_node_new_flows_total{{{node}"{n}"}}') for n in mocks)
     equal(given, 300, "connections given to nodes")
-    between(value(page, f'sluice_node_load_age_seconds{{{node}"node1"}}'), 0, 1, "age of load")
-    between(value(page, "sluice_agent_heartbeat_age_seconds"), 0, 1, "age of the heartbeat")
-    between(value(page, "process_start_time_seconds"), time.time() - 60, time.time(), "start")
+    between(value(page, f'sluice_node_load_age_seconds{{{node}"node1"}}'), 0, 10, "age of load")
+    between(value(page, "sluice_agent_heartbeat_age_seconds"), 0, 10, "age of the heartbeat")
+    between(value(page, "process_start_time_seconds"), time.time() - 300, time.time(), "start")
     between(value(page, "process_resident_memory_bytes"), 1e6, 1e9, "memory")
     equal(value(page, 'sluice_pool_discovery_nodes{pool="found"}'), 1, "nodes found")
     there = set(NAME.findall(page))
@@ -167,7 +167,7 @@ def moved(t):
     agent.ctl("reload")
     wait_until(lambda: port_open(host, "::1", 9912), 5, "the new address")
     wait_until(lambda: not port_open(host, "127.0.0.1", PORT), 5, "the old one is closed")
-    assert "sluice_build_info" in host.run(["curl", "-sS", "--max-time", "5",
+    assert "sluice_build_info" in host.run(["curl", "-sS", "--max-time", "20",
                                             "http://[::1]:9912/metrics"]).stdout
     agent.write_config(one_pool(tb, metrics={"listen": "off"}))
     agent.ctl("reload")
@@ -212,7 +212,7 @@ def rude(t):
     began = time.monotonic()
     mocks["node1"].kill()
     wait_until(lambda: "unhealthy" in states(agent), 5, "the dead node is noticed")
-    between(time.monotonic() - began, 0, 1, "seconds until then")
+    between(time.monotonic() - began, 0, 4, "seconds until then")  # readers are cut off after 10
     for s in silent + unread:
         s.close()
     wait_until(lambda: "ok" in get(host, "/healthy", check=False), 5, "an answer afterwards")

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+import sys
 import time
 
 from tests.lib import config, loadgen, mock, openai_sdk
@@ -49,7 +50,7 @@ def kill_all(agent: Agent, mocks) -> None:
     wait_until(lambda: agent.ctl("status")["pools"][0]["empty"], 10, "the pool is empty")
 
 
-def request(host, address, method="GET", path="/v1/models", body=None, timeout_s=5):
+def request(host, address, method="GET", path="/v1/models", body=None, timeout_s=20):
     """(status, headers in lower case, body) of a request from that host."""
 
     def run():
@@ -127,26 +128,24 @@ def vip_fallback(agent: Agent, name: str = "vip4-1") -> dict:
 
 @case("a path that is kept is answered with its age, until it is too old")
 def cached(t):
-    keep = {"path": "/v1/models", "refresh": "200ms", "max_age": "4s"}
+    keep = {"path": "/v1/models", "refresh": "200ms", "max_age": "5s"}
     tb, agent, mocks = serve(t, fallback={"cache": [keep]})
     wait_until(lambda: vip_fallback(agent)["cache"][0]["fetched"] >= 2, 5, "two answers are kept")
     kill_all(agent, mocks)
-    died = time.monotonic()
-    time.sleep(1.2)
+    wait_until(lambda: vip_fallback(agent)["cache"][0]["age_ms"] > 1000, 5, "a second passes")
     status, headers, body = request(tb.client, tb.vip4)
     equal((status, headers["x-sluice-answer"]), (200, "cached"), "the answer")
     equal(json.loads(body)["data"][0]["id"], "mock-model", "the model in it")
     equal(headers["content-type"], "application/json", "content-type")
-    between(int(headers["age"]), 1, 3, "age")
+    between(int(headers["age"]), 1, 5, "age")
     equal(headers["connection"].lower(), "close", "connection")
     equal(request(tb.client, tb.vip4, "HEAD")[0], 200, "status of HEAD")
     check_degraded(request(tb.client, tb.vip4, path="/v1/models?x=1"))
     check_degraded(request(tb.client, tb.vip4, "POST"))
-    time.sleep(max(0, died + 4.5 - time.monotonic()))
+    wait_until(lambda: vip_fallback(agent)["cache"][0]["age_ms"] > 5000, 10, "it is too old")
     check_degraded(request(tb.client, tb.vip4))
     report = vip_fallback(agent)
     equal((report["cached_answers"], report["degraded_answers"]), (2, 3), "counters")
-    between(report["cache"][0]["age_ms"], 4000, 20000, "age_ms in the status")
     shown = agent.ctl_run("status").stdout
     assert "3 degraded, 2 cached" in shown and "GET /v1/models" in shown, shown
 
@@ -155,7 +154,7 @@ def post_half(host, address):
     """A connected socket with half of a request sent."""
 
     def run():
-        sock = socket.create_connection((address, mock.PORT), 5)
+        sock = socket.create_connection((address, mock.PORT), 20)
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
         sock.sendall(head.encode() + b"x" * 500)
         return sock
@@ -233,32 +232,68 @@ def niceness(agent: Agent) -> dict[str, set]:
     return values
 
 
+class Canary:
+    """
+    A process that only waits: how late the machine wakes it is what it makes of everybody else, the
+    agent's loop among them.
+    """
+
+    PERIOD_S = 0.01
+    PROGRAM = f"""
+import sys, time
+worst, due = 0.0, time.monotonic()
+sys.stdout.write("ready\\n"), sys.stdout.flush()
+end = due + 120
+while due < end:
+    due += {PERIOD_S}
+    time.sleep(max(0, due - time.monotonic()))
+    now = time.monotonic()
+    if now - due > worst:
+        worst = now - due
+        sys.stdout.write(f"{{worst * 1000:.1f}}\\n"), sys.stdout.flush()
+    due = max(due, now)
+"""
+
+    def __init__(self, host):
+        self.process = host.popen([sys.executable, "-c", self.PROGRAM], name="canary")
+        wait_until(lambda: "ready" in self.process.output(), 5, "the canary sings")
+
+    def end(self) -> float:
+        """ms that it was woken too late, at worst."""
+        self.process.kill()
+        said = self.process.output().split()
+        return float(said[-1]) if len(said) > 1 else 0.0
+
+
 CROWD = 5000
 
 
-@case("5,000 clients that arrive at once are answered, and no health check is late", timeout_s=90)
+@case("5,000 clients that arrive at once are answered, and no health check is late for that",
+      timeout_s=90, alone=True)
 def crowd(t):
     tb, agent, mocks = serve(t, pool={"check": {"interval": "100ms", "timeout": "2s"}})
     kill_all(agent, mocks)
-    wait_until(lambda: agent.ctl("status")["checks"]["late_max_ms"] < 50, 15,
-               "checks are in time, those of the start are forgotten")
+    # What was late at the start, while the program was loaded, is forgotten after ten seconds.
+    wait_until(lambda: agent.ctl("status")["checks"]["late_max_ms"] < 200, 20, "checks are in time")
+    canary = Canary(tb.ingress)
     before = agent.ctl("status")["checks"]["started"]
     run = loadgen.Loadgen(tb.client, "spread", loadgen.url(tb.vip4), count=CROWD,
-                          concurrency=CROWD, connect_timeout=20, silence=20, allow=CROWD).start()
-    slowest = 0.0
+                          concurrency=CROWD, connect_timeout=60, silence=60, allow=CROWD).start()
+    slowest, late_ms = 0.0, 0
     while run.process.running():
         began = time.monotonic()
-        agent.api("/v1/vips", timeout_s=20)
+        checks = agent.api("/v1/status", timeout_s=60)["checks"]
         slowest = max(slowest, time.monotonic() - began)
+        late_ms = max(late_ms, checks["late_max_ms"])
         time.sleep(0.02)
-    report = run.wait()
+    report, waited_ms = run.wait(), canary.end()
     equal(sum(report["causes"].values()), CROWD, "connections that ended")
     equal(list(report["causes"]), ["status"], "what became of them")
-    after = agent.ctl("status")
     equal(vip_fallback(agent)["degraded_answers"], CROWD, "answers counted")
-    print(f"latest check {after['checks']['late_max_ms']} ms, slowest report {slowest * 1e3:.0f} ms,"
-          f" {after['checks']['started'] - before} checks")
-    between(after["checks"]["late_max_ms"], 0, 200, "ms that the latest check was late")
+    print(f"latest check {late_ms} ms, slowest report {slowest * 1e3:.0f} ms, canary {waited_ms} ms,"
+          f" {checks['started'] - before} checks")
+    between(late_ms, 0, 200 + 3 * waited_ms,
+            f"ms that the latest check was late (one who only waits: {waited_ms})")
     nice = niceness(agent)
     equal(nice["sluiced"], {0}, f"priority of the loop's thread, of {nice}")
     equal(nice["fallback"], {10}, f"priority of the thread that accepts, of {nice}")
@@ -274,7 +309,7 @@ def https(t):
     kill_all(agent, mocks)
     url = f"https://node.test:{mock.PORT}"
     for vip in (tb.vip4, f"[{tb.vip6}]"):
-        curl = ["curl", "-sS", "--cacert", f"{TLS}/ca.pem", "--max-time", "5", "-w",
+        curl = ["curl", "-sS", "--cacert", f"{TLS}/ca.pem", "--max-time", "20", "-w",
                 "\n%{http_code} %{header_json}", "--resolve", f"node.test:{mock.PORT}:{vip}"]
         kept = tb.client.run([*curl, f"{url}/v1/models"]).stdout
         assert "mock-model" in kept and "\n200 " in kept, kept
@@ -299,7 +334,7 @@ def openai_retries(t):
         equal({a["status"] for a in put_off}, {503}, "statuses before the last")
         for this, following in zip(put_off, report["attempts"][1:]):
             wait_ms = following["at_ms"] - this["at_ms"]
-            between(wait_ms, int(this["retry_after_ms"]) - 5, int(this["retry_after_ms"]) + 1500,
+            between(wait_ms, int(this["retry_after_ms"]) - 5, int(this["retry_after_ms"]) + 10000,
                     "ms until the next attempt")
 
 
@@ -390,7 +425,7 @@ def reload(t):
     v6["fallback"] = {}
     agent.write_config(settings)
     agent.ctl("reload")
-    curl = ["curl", "-sSk", "-o", os.devnull, "-w", "%{http_code}", "--max-time", "5"]
+    curl = ["curl", "-sSk", "-o", os.devnull, "-w", "%{http_code}", "--max-time", "20"]
     equal(tb.client.run([*curl, f"https://{tb.vip4}:{mock.PORT}/"]).stdout, "503", "over TLS")
     equal(request(tb.client, tb.vip6)[0], 503, "the VIP that is back")
     v4["fallback"]["key_file"] = f"{TLS}/client.key"

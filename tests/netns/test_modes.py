@@ -3,7 +3,7 @@
 from tests.lib import config, loadgen, mock
 from tests.lib.agent import Agent
 from tests.lib.capture import Capture
-from tests.lib.case import between, case, equal
+from tests.lib.case import case, equal
 from tests.lib.transfer import transfer
 from tests.lib.wait import wait_until
 
@@ -37,7 +37,7 @@ def serve(t, layout: str, mode: str, family=4, xdp="native", nodes=4, vip_port=m
 def all_answered(tb, vips: list[str]) -> None:
     for vip in vips:
         report = loadgen.run(tb.client, "spread", loadgen.url(vip), count=CONNECTIONS,
-                             connect_timeout=2, duration=10)
+                             connect_timeout=10, duration=40)
         outcome = {k: report[k] for k in ("completed", "failed", "broken", "causes")}
         wanted = {"completed": CONNECTIONS, "failed": 0, "broken": 0, "causes": {}}
         equal(outcome, wanted, f"connections to {vip}")
@@ -132,37 +132,35 @@ def generic_ipip(t):
 
 
 def bulk(t, mode: str, xdp: str) -> None:
-    """Full-sized packets to the VIP arrive without the outer header, intact and fast."""
+    """Full-sized packets to the VIP arrive without the outer header, intact and without stalls."""
     tb, agent = serve(t, "flat", mode, nodes=1, xdp=xdp, vip_port=BULK_PORT)
     node = tb["node1"]
     for vip in (tb.vip4, tb.vip6):
         with Capture(node, f"tcp and dst {vip}") as capture:
-            transfer(tb.client, node, vip, 0.05, BULK_PORT)
+            transfer(tb.client, node, vip, 4, BULK_PORT)
         frames = capture.stop()
         assert len(frames) > 100, f"{len(frames)} frames captured"
         for frame in frames:
             equal(frame.ip.bad_sums, [], f"wrong checksums in {frame}")
-        rate = transfer(tb.client, node, vip, 1.0, BULK_PORT)
-        print(f"{mode}, {xdp}, {vip}: {rate:.2f} Gbit/s")
-        between(rate, 0.2, 1000, f"Gbit/s to {vip}")
+        transfer(tb.client, node, vip, 60, BULK_PORT).flowed(f"{mode}, {xdp}, {vip}")
 
 
-@case("a bulk transfer through ipip arrives whole and fast, by native XDP")
+@case("a bulk transfer through ipip arrives whole and does not stall, by native XDP", alone=True)
 def bulk_ipip(t):
     bulk(t, "ipip", "native")
 
 
-@case("a bulk transfer through gue arrives whole and fast, by native XDP")
+@case("a bulk transfer through gue arrives whole and does not stall, by native XDP", alone=True)
 def bulk_gue(t):
     bulk(t, "gue", "native")
 
 
-@case("a bulk transfer through l2dsr arrives whole and fast, by native XDP")
+@case("a bulk transfer through l2dsr arrives whole and does not stall, by native XDP", alone=True)
 def bulk_l2dsr(t):
     bulk(t, "l2dsr", "native")
 
 
-@case("a bulk transfer through ipip arrives whole, by generic XDP")
+@case("a bulk transfer through ipip arrives whole, by generic XDP", alone=True)
 def bulk_generic(t):
     bulk(t, "ipip", "generic")
 

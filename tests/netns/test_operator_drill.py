@@ -30,7 +30,7 @@ def command(agent, *words):
     return [os.path.join(BUILD, "sluicectl"), "--socket", agent.socket, "--json", "drill", *words]
 
 
-def drill(tb, agent, *words, timeout_s=40):
+def drill(tb, agent, *words, timeout_s=150):
     """From the client's host: (exit status, JSON, standard error)."""
     done = tb.client.run(command(agent, *words), check=False, timeout_s=timeout_s)
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
@@ -52,8 +52,8 @@ def all_in_turn(t):
     equal((status, result["passed"], result["error"]), (0, True, ""), "result")
     equal([n["node"] for n in result["nodes"]], ["pool/node1", "pool/node2", "pool/node3"], "order")
     for n in result["nodes"]:
-        between(n["drained_ms"], 500, 15000, f"time to drain {n['node']}")
-        between(n["restored_ms"], 0, 3000, f"time until {n['node']} was back")
+        between(n["drained_ms"], 500, 60000, f"time to drain {n['node']}")
+        between(n["restored_ms"], 0, 15000, f"time until {n['node']} was back")
     between(result["probes"]["sent"], 20, 1000, "requests")
     equal(result["probes"]["failed"], 0, "requests that failed")
     equal((report["failed"], report["broken"]), (0, 0), "failed and broken streams of a client")
@@ -100,8 +100,8 @@ def breaks(t):
     mocks["node2"].kill()
     killed = time.monotonic()
     wait_until(lambda: states(agent)["node1"] == "healthy", 5, "node1 is back")
-    between(time.monotonic() - killed, 0, 3, "seconds until it was")
-    equal(process.wait(10), 8, "exit status")
+    between(time.monotonic() - killed, 0, 12, "seconds until it was")
+    equal(process.wait(30), 8, "exit status")
     assert "the service does not hold" in process.output(), process.output()
     equal(agent.process.output().count("pool/node2: drained"), 0, "drains of the other node")
     load.stop()
@@ -112,7 +112,7 @@ def breaks(t):
 def patient(t):
     tb, agent, _ = fleet(t, nodes=2)
     load = loadgen.Loadgen(tb.client, "stream", loadgen.url(tb.vip4), concurrency=20, count=20,
-                           tokens=450, duration=5).start()
+                           tokens=600, duration=5).start()
     load.wait_active(20)
     status, result, _ = drill(tb, agent, "--nodes", "node1", "--url", health(tb), "--deadline",
                               "1s")
@@ -122,7 +122,7 @@ def patient(t):
     process = tb.client.popen(command(agent, "--nodes", "node2", "--url", health(tb)), name="drill")
     wait_until(lambda: states(agent)["node2"] == "draining", 5, "node2 drains")
     process.send(signal.SIGINT)
-    equal(process.wait(10), 8, "exit status when interrupted")
+    equal(process.wait(30), 8, "exit status when interrupted")
     equal(states(agent)["node2"], "healthy", "state of node2")
-    report = load.wait(30)
+    report = load.wait(60)
     equal((report["completed"], report["broken"]), (20, 0), "streams that ended well, and broke")

@@ -151,7 +151,8 @@ def p2c(t):
     between(got["node1"], 0, 6, "of 300 connections, to the node with 60 requests")
     between(min(got[n] for n in ("node2", "node3", "node4")), 60, 300, "to each of the others")
     between(loaded, 40, 300, "connections by second choice, those of node1 among them")
-    between(idle, 0, 30, "of 120 connections, by second choice while idle")
+    # Two choices without the hash's advantage would take the second one half of the time.
+    between(idle, 0, 45, "of 120 connections, by second choice while idle")
 
 
 @case("least-queue sends new connections where the queue is short, and does not herd")
@@ -165,7 +166,7 @@ def least_queue(t):
     got = counted(tb, urls, count=90, concurrency=30)
     equal(got["node1"], 0, "connections to the node with a queue of 36")
     for name in ("node2", "node3", "node4"):
-        between(got[name], 24, 36, f"of 90 connections of one burst, to {name}")
+        between(got[name], 20, 40, f"of 90 connections of one burst, to {name}")
 
 
 @case("least-queue fills the nodes to the same depth by weight")

@@ -10,7 +10,7 @@ import time
 
 from tests.lib import ROOT
 from tests.lib.case import case, equal
-from tests.lib.wait import wait_until
+from tests.lib.wait import PATIENCE, wait_until
 
 SAMPLE = """
 # SPDX-License-Identifier: BSD-2-Clause
@@ -66,8 +66,8 @@ def namespaces(prefix: str) -> list[str]:
 @case("passes, failures, skips, time limits and crashes are told apart and add up")
 def outcomes(t):
     prefix, path = write_sample(t)
-    runner = spawn(t, path)
-    out = runner.communicate(timeout=60)[0]
+    runner = spawn(t, "--time-factor", str(1 / PATIENCE), path)
+    out = runner.communicate(timeout=180)[0]
     lines = out.splitlines()
     equal(lines[-1], "1 passed, 3 failed, 1 skipped", out)
     equal(runner.returncode, 1, "exit status")
@@ -90,10 +90,10 @@ def outcomes(t):
 def only(t):
     _, path = write_sample(t)
     runner = spawn(t, "--only", "right", path)
-    out = runner.communicate(timeout=60)[0]
+    out = runner.communicate(timeout=180)[0]
     equal((out.splitlines()[-1], runner.returncode), ("1 passed, 0 failed", 0), out)
     runner = spawn(t, "--only", "nothing has this name", path)
-    out = runner.communicate(timeout=60)[0]
+    out = runner.communicate(timeout=180)[0]
     equal((out.splitlines()[-1], runner.returncode), ("0 passed, 0 failed", 1), out)
 
 
@@ -101,7 +101,7 @@ def only(t):
 def keep(t):
     prefix, path = write_sample(t)
     runner = spawn(t, "--keep", "--only", "wrong", path)
-    out = runner.communicate(timeout=60)[0]
+    out = runner.communicate(timeout=180)[0]
     try:
         assert f"exec --prefix {prefix}2- ingress" in out, out
         assert len(namespaces(prefix)) == 4, namespaces(prefix)
@@ -117,7 +117,7 @@ def interrupted_run(t, signum: int) -> None:
     wait_until(lambda: len(namespaces(prefix)) == 4, 10, "the test has its testbed")
     time.sleep(0.3)
     runner.send_signal(signum)
-    out = runner.communicate(timeout=20)[0]
+    out = runner.communicate(timeout=90)[0]
     wait_until(lambda: not namespaces(prefix), 10, f"nothing is left ({out})")
     if signum != signal.SIGKILL:
         equal(out.splitlines()[-1], "0 passed, 1 failed", out)

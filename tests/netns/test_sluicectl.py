@@ -152,7 +152,7 @@ def drain_wait(t):
     equal(service.mocks["node1"].control()["running"], 0, "streams on node1 when it returned")
     equal(streams.wait(30)["completed"], 30, "streams that went on")
     last = max(c["t_end"] for c in streams.series() if c["backend"] == "node1")
-    between(returned - last, 0.5, 4, "seconds after the last stream")
+    between(returned - last, 0.5, 15, "seconds after the last stream")
     equal(service.spread(100)["by_backend"].keys(), {"node2"}, "nodes that answer")
     equal(service.agent.ctl_run("drain", "node1", "--wait").returncode, DONE, "a second time")
     service.end()
@@ -165,7 +165,7 @@ def deadline(t):
     live = service.mocks["node1"].control()["running"]
     began = time.monotonic()
     done = service.agent.ctl_run("drain", "node1", "--wait", "--deadline", "1500ms")
-    between(time.monotonic() - began, 1.4, 4, "seconds until it returned")
+    between(time.monotonic() - began, 1.4, 12, "seconds until it returned")
     equal(done.returncode, DEADLINE, f"exit status: {done.stderr}")
     assert "deadline" in done.stdout, done.stdout
     equal(service.agent.states()["node1"], "maintenance", "state")
@@ -214,7 +214,7 @@ def undrained(t):
         waiting = pool.submit(service.agent.ctl_run, "drain", "node1", "--wait")
         service.agent.wait_states(node1="draining")
         service.agent.ctl("undrain", "node1")
-        done = waiting.result(10)
+        done = waiting.result(40)
     equal(done.returncode, REFUSED, "exit status")
     assert "put the node back" in done.stderr, done.stderr
     equal(streams.events(), [], "broken streams")
@@ -228,8 +228,8 @@ def drain_twice(t):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         both = [pool.submit(service.agent.ctl_run, "drain", "node1", "--wait") for _ in range(2)]
         for waiting in both:
-            equal(waiting.result(20).returncode, DONE, "exit status")
-    equal(streams.wait(20)["completed"], 20, "streams that went on")
+            equal(waiting.result(60).returncode, DONE, "exit status")
+    equal(streams.wait(60)["completed"], 20, "streams that went on")
 
 
 @case("Ctrl-C ends the waiting and not the drain")
@@ -242,7 +242,7 @@ def interrupted(t):
     service.agent.wait_states(node1="draining")
     wait_until(lambda: "draining" in waiting.output(), 5, "it waits")
     waiting.send(signal.SIGINT)
-    equal(waiting.wait(5), -signal.SIGINT, "how sluicectl ended")
+    equal(waiting.wait(20), -signal.SIGINT, "how sluicectl ended")
     equal(service.agent.states()["node1"], "draining", "state")
     streams.stop()
 
@@ -266,7 +266,7 @@ def weight(t):
     agent.ctl("weight", "node1", "file")
     node = agent.nodes()["node1"]
     equal((node["weight"], node["weight_set"]), (1, False), "weight at the end")
-    equal(streams.wait(20)["completed"], 20, "streams that went on")
+    equal(streams.wait(60)["completed"], 20, "streams that went on")
 
 
 # --- files --------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def hostile_clients(t):
                  b"POST /v1/reload HTTP/1.1\r\nContent-Length: 5\r\n\r\n{",
                  b"\xff\xfe GET\r\n\r\n") * 8:
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(2)
+        client.settimeout(10)
         client.connect(agent.socket)
         try:
             client.sendall(data)
@@ -368,11 +368,11 @@ def permissions(t):
     agent.stop()
     agent.write_config({**service.config, "socket_group": "nobody-here"})
     agent.start(wait=False)
-    equal(agent.process.wait(10), 1, "exit status with a group that is not there")
+    equal(agent.process.wait(30), 1, "exit status with a group that is not there")
     assert "nobody-here" in agent.process.output(), agent.process.output()
     assert not os.path.exists(agent.socket), "a socket was left"
     agent.write_config({**service.config, "socket": agent.config_path})
     agent.start(wait=False)
-    equal(agent.process.wait(10), 1, "exit status with a file in the socket's place")
+    equal(agent.process.wait(30), 1, "exit status with a file in the socket's place")
     assert "no socket" in agent.process.output(), agent.process.output()
     assert os.path.exists(agent.config_path), "the file was removed"

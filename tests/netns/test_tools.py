@@ -127,7 +127,7 @@ def send_raw(source: str, target: str, proto: int, packet: bytes) -> None:
 def receiver(address: str, port: int) -> socket.socket:
     s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     s.bind((address, port))
-    s.settimeout(3)
+    s.settimeout(15)
     return s
 
 
@@ -184,5 +184,5 @@ def traffic_past_decap(t):
         tb["node1"].attach_decap(mode=mode)
         report = loadgen.run(tb.client, "spread", loadgen.url(tb["node1"].ip4), count=300)
         equal(report["completed"], 300, f"correct answers past {mode} XDP")
-        between(report["seconds"], 0, 10, "seconds")
+        between(report["seconds"], 0, 40, "seconds")
         tb["node1"].detach_xdp(mode)

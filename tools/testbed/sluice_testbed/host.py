@@ -51,7 +51,7 @@ class Process:
         self.send(signal.SIGKILL)
         return self.wait(5)
 
-    def stop(self, timeout_s: float = 5.0) -> int:
+    def stop(self, timeout_s: float = 20.0) -> int:
         """End it by SIGTERM, after timeout_s by SIGKILL; its exit status."""
         self.send(signal.SIGTERM)
         self.send(signal.SIGCONT)
@@ -145,7 +145,7 @@ class Host:
             self.processes.append(process)
         return process
 
-    def run(self, argv: list[str], check: bool = True, timeout_s: float = 30,
+    def run(self, argv: list[str], check: bool = True, timeout_s: float = 90,
             text_in: str | None = None, **kwargs) -> subprocess.CompletedProcess:
         """Run a program to its end; CompletedProcess with text. check: failure is an error."""
         argv = [str(word) for word in argv]
@@ -186,7 +186,7 @@ class Host:
         """Set sysctls: {"net.ipv4.ip_forward": 1}. Device names in keys must hold no dot."""
         self.call(write_sysctls, values)
 
-    def curl_json(self, url: str, method: str = "GET", data=None, timeout_s: float = 5):
+    def curl_json(self, url: str, method: str = "GET", data=None, timeout_s: float = 20):
         """Request url from inside this host; the decoded JSON body. Error status is an error."""
         argv = ["curl", "-sS", "--fail-with-body", "--globoff", "--max-time", str(timeout_s)]
         argv += ["-X", method]

@@ -49,11 +49,11 @@ def read_state(prefix: str) -> dict | None:
 
 
 def write_state(state: dict) -> None:
-    path = state_path(state["prefix"])
-    tmp = f"{path}.{os.getpid()}.{threading.get_ident()}.tmp"
-    with open(tmp, "w", encoding="utf-8") as f:
-        json.dump(state, f, indent=1)
-    os.rename(tmp, path)
+    tmp = os.path.join(STATE_DIR, f".{os.getpid()}.{threading.get_ident()}.tmp")
+    with signals.hold():  # a signal between the two would leave the first
+        with open(tmp, "w", encoding="utf-8") as f:
+            json.dump(state, f, indent=1)
+        os.rename(tmp, state_path(state["prefix"]))
 
 
 def list_prefixes() -> list[str]:
