@@ -9,6 +9,8 @@ from sluice_testbed import Host, TestbedError
 from tests.lib import frames
 from tests.lib.wait import wait_until
 
+BUFFER_KIB = 32768  # a whole bulk transfer, should tcpdump have to wait for a processor
+
 
 class Capture:
     """
@@ -32,6 +34,7 @@ class Capture:
 
     def start(self) -> "Capture":
         argv = ["tcpdump", "-i", self.dev, "-n", "-p", "-U", "--immediate-mode", "-s", self.snap,
+                "-B", BUFFER_KIB,
                 "-Z", "root", "-w", self.path, *self.expression.split()]
         self.process = self.host.popen(argv, name="tcpdump")
         wait_until(self._listening, 5, f"tcpdump on {self.host.name} listens")
