@@ -40,6 +40,20 @@ def neighbours(t):
     equal((macs[host.ip4], macs[host.ip6]), (host.leg().mac,) * 2, "MAC of the host, as found")
 
 
+@case("DPDK: a mirror whose MTU is raised meanwhile loses what does not fit, and no more")
+def raised_mtu(t):
+    tb, agent, dpdk = serve(t)
+    host, node = tb.ingress, tb.nodes[0]
+    host.ip("link", "set", "sluice0", "mtu", "9000")
+    for _ in range(3):
+        lost = host.run(["ping", "-c1", "-W0.2", "-s", "5000", node.ip4], check=False)
+        assert "100% packet loss" in lost.stdout, lost.stdout
+        ping(host, node.ip4)
+    equal(dpdk.stop(), 0, "exit status of sluice-dpdk")
+    dpdk.start(agent.config_path)  # the frames' room follows it
+    ping(host, node.ip4)
+
+
 @case("DPDK: bulk to and from the host itself goes fast, and breaks no balanced connection",
       timeout_s=60)
 def bulk(t):

@@ -214,6 +214,7 @@ static int open_ports(struct host *h)
 
 		p->device = h->cfg->interfaces[i].device;
 		p->mirror = h->cfg->interfaces[i].name;
+		p->one_pool = h->cfg->n_interfaces == 1;
 		r = port_open(p, i, h->n_workers, err);
 		if (r < 0) {
 			log_error("%s", err);

@@ -144,14 +144,21 @@ enum side { SIDE_WIRE = 1, SIDE_KERNEL };
  * the core takes them as they are.
  */
 static struct rte_eth_conf config_of(const struct rte_eth_dev_info *info, uint16_t n_queues,
-				     enum side side)
+				     enum side side, bool one_pool)
 {
 	const uint64_t rss = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 	struct rte_eth_conf conf = {};
 
 	if (side == SIDE_WIRE)
 		conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
-	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	/*
+	 * Frames for the wire are whole: the core wants them so, and mirrors do not scatter what
+	 * they read. So drivers may send them by their fastest way.
+	 */
+	if (side == SIDE_KERNEL)
+		conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	else if (one_pool)
+		conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 	if (n_queues > 1 && (info->flow_type_rss_offloads & rss)) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & rss;
@@ -172,9 +179,11 @@ static int setup_queues(uint16_t id, uint16_t n_queues, struct rte_mempool *pool
 	return r;
 }
 
-static int start(const char *device, uint16_t id, enum side side, uint16_t n_queues,
-		 struct rte_mempool *pool, char *err)
+static int start(const struct port *p, enum side side, uint16_t n_queues, char *err)
 {
+	const char *device = side == SIDE_WIRE ? p->device : p->mirror;
+	uint16_t id = side == SIDE_WIRE ? p->id : p->mirror_id;
+
 	struct rte_eth_dev_info info;
 	struct rte_eth_conf conf;
 	int r;
@@ -187,10 +196,10 @@ static int start(const char *device, uint16_t id, enum side side, uint16_t n_que
 			    "%u cores are configured", device, info.max_rx_queues,
 			    info.max_tx_queues, n_queues);
 	eal_said_clear();
-	conf = config_of(&info, n_queues, side);
+	conf = config_of(&info, n_queues, side, p->one_pool);
 	r = rte_eth_dev_configure(id, n_queues, n_queues, &conf);
 	if (r == 0)
-		r = setup_queues(id, n_queues, pool);
+		r = setup_queues(id, n_queues, p->pool);
 	if (r == 0)
 		r = rte_eth_dev_start(id);
 	return r < 0 ? fail_dpdk(err, r, device, "cannot be started") : 0;
@@ -235,7 +244,7 @@ static int open_mirror(struct port *p, uint32_t index, uint16_t n_queues, char *
 		 RTE_ETHER_ADDR_BYTES(&mac));
 	r = probe(device, &p->mirror_id, err);
 	if (r == 0)
-		r = start(p->mirror, p->mirror_id, SIDE_KERNEL, n_queues, p->pool, err);
+		r = start(p, SIDE_KERNEL, n_queues, err);
 	if (r < 0)
 		return r;
 	r = set_mac(p->mirror, &mac);
@@ -275,7 +284,7 @@ int port_open(struct port *p, uint32_t index, uint16_t n_queues, char err[DPDK_E
 		return r;
 	/* not every device has a say in its MTU */
 	(void)rte_eth_dev_set_mtu(p->id, mtu);
-	r = start(p->device, p->id, SIDE_WIRE, n_queues, p->pool, err);
+	r = start(p, SIDE_WIRE, n_queues, err);
 	if (r < 0)
 		return r;
 	p->started = true;

@@ -22,6 +22,7 @@ struct port {
 	uint16_t mirror_id;
 	uint32_t ifindex; /* of the mirror */
 	bool started;	  /* id is valid */
+	bool one_pool;	  /* no other device's frames leave by this one */
 	struct rte_mempool *pool;
 };
 
