@@ -151,7 +151,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1 << 18);
+	__uint(max_entries, 1 << 17);
 	__type(key, struct lb_flow_key);
 	__type(value, struct lb_flow);
 } half_open SEC(".maps");

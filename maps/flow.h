@@ -3,7 +3,9 @@
  * Exceptions: known flow -> backend. Only flows that the slot's hash would misplace are here.
  * "half_open" holds flows of which only the SYN was seen; the next packet moves the entry to
  * "flows". Both are plain hash maps, not LRU: a full table refuses and is counted, it never evicts a
- * live stream; the agent removes half-open entries after LB_HALF_OPEN_MS. Destination address and port are those of the VIP, so its id stands for them.
+ * live stream, nor a connection on its way up. The agent removes half-open entries after
+ * LB_HALF_OPEN_MS, sooner under a flood of SYNs (userspace/agent/scan.h). Destination address and
+ * port are those of the VIP, so its id stands for them.
  */
 #ifndef LB_MAPS_FLOW_H
 #define LB_MAPS_FLOW_H

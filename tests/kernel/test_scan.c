@@ -229,6 +229,81 @@ static void test_half_open_entries_are_swept_between_passes(void **state)
 	scan_free(&s);
 }
 
+/* Sweep until there is nothing to do at *now; the time of the next thing there is. */
+static void sweep_until_quiet(struct scan *s, uint64_t *now)
+{
+	int wait_ms;
+
+	do
+		wait_ms = scan_step(s, *now, SCAN_BUDGET);
+	while (wait_ms == 0);
+	assert_true(wait_ms > 0);
+	*now += wait_ms;
+}
+
+static void put_many(int fd, uint32_t from, uint32_t n, uint64_t idle_ms)
+{
+	for (uint32_t i = from; i < from + n; i++)
+		put(fd, i, live_flow(idle_ms));
+}
+
+static void test_a_crowded_half_open_table_forgets_sooner(void **state)
+{
+	struct tables *t = *state;
+	uint64_t now, swept;
+	struct scan *s;
+
+	assert_int_equal(scan_new(t, IDLE_MS, &s), 0);
+	run_pass(s, SCAN_BUDGET);
+	swept = now = scan_stats(s)->finished_ms + SCAN_SWEEP_MS;
+	put_many(t->half_open_fd, 0, 33000, 4000); /* more than half of the room */
+	put_many(t->half_open_fd, 40000, 10, 0);
+	sweep_until_quiet(s, &now);
+	assert_int_equal(scan_stats(s)->expired, 0); /* none is old: this look found the crowd */
+	assert_int_equal(now - swept, SCAN_CROWDED_SWEEP_MS);
+	sweep_until_quiet(s, &now);
+	assert_int_equal(scan_stats(s)->expired, 33000);
+	assert_true(there(t->half_open_fd, 40009));
+	put_many(t->half_open_fd, 0, 1000, 0); /* the crowd is gone: five seconds are not too old */
+	now += SCAN_SWEEP_MS;
+	sweep_until_quiet(s, &now);
+	assert_int_equal(scan_stats(s)->expired, 33000);
+	scan_free(&s);
+}
+
+/* Half-open entries cannot wait until a pass over many flows is through. */
+static void test_half_open_is_swept_during_a_pass(void **state)
+{
+	struct tables *t = *state;
+	uint64_t now, passes;
+	struct scan *s;
+
+	for (uint32_t i = 0; i < 20000; i++)
+		put(t->flows_fd, i, live_flow(0));
+	put(t->half_open_fd, 1, live_flow(0));
+	t->slots[100].exc = 1;
+	assert_int_equal(scan_new(t, IDLE_MS, &s), 0);
+	scan_request(s);
+	for (now = now_ms(); !scan_stats(s)->passes && scan_step(s, now, 128) > 0; now = now_ms())
+		usleep(1000);
+	for (int i = 0; i < 20; i++) /* half_open is through, flows are not */
+		assert_int_equal(scan_step(s, now, 128), 0);
+	assert_int_equal(scan_stats(s)->passes, 0);
+	put_many(t->half_open_fd, 50000, 1000, LB_HALF_OPEN_MS + 5000);
+	now += SCAN_SWEEP_MS;
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(scan_step(s, now, 128), 0);
+	assert_int_equal(scan_stats(s)->passes, 0);
+	assert_int_equal(scan_stats(s)->expired, 1000);
+	while (!scan_stats(s)->passes)
+		assert_true(scan_step(s, now, 128) >= 0);
+	assert_int_equal(scan_stats(s)->flows, 20000);
+	assert_int_equal(scan_stats(s)->half_open, 1);
+	assert_int_equal(scan_live(s, NODE, &passes), 20001);
+	assert_int_equal(t->slots[100].exc, 1);
+	scan_free(&s);
+}
+
 static void test_a_map_that_fails_ends_the_pass_and_not_the_scan(void **state)
 {
 	struct tables *t = *state;
@@ -495,6 +570,8 @@ int main(int argc, char **argv)
 		T(test_each_entry_lives_as_long_as_it_should),
 		T(test_exceptions_stay_as_long_as_an_entry_needs_them),
 		T(test_half_open_entries_are_swept_between_passes),
+		T(test_a_crowded_half_open_table_forgets_sooner),
+		T(test_half_open_is_swept_during_a_pass),
 		T(test_a_map_that_fails_ends_the_pass_and_not_the_scan),
 		T(test_entry_refreshed_in_the_last_moment_stays),
 		T(test_no_live_entry_loses_its_exception),

@@ -424,7 +424,7 @@ void config_defaults(struct config *cfg)
 		.vips = CONFIG_VIPS_MAX,
 		.nodes = CONFIG_NODES_MAX,
 		.flows = 1 << 20,
-		.half_open = 1 << 16,
+		.half_open = 1 << 17,
 		.nat_flows = 1 << 18,
 		.new_entries_per_second = 20000,
 		.fallback_connections = 10000,

@@ -37,6 +37,14 @@ enum scan_verdict {
 	SCAN_VOID,
 };
 
+/* Where the next batch of a table goes on. */
+struct scan_cursor {
+	bool set;
+	uint32_t at;	    /* its bucket, in tables of workers */
+	uint32_t batch_min; /* a bucket has more entries than were asked for before */
+	uint32_t entries;   /* kept so far */
+};
+
 /* What a pass counts for a backend. */
 struct scan_count {
 	uint32_t entries;
@@ -48,6 +56,9 @@ struct scan {
 	struct tables *t;
 	uint32_t idle_ticks;
 	enum scan_phase phase;
+	enum scan_phase resume; /* what a sweep interrupts, and where that was */
+	struct scan_cursor resume_cursor;
+	bool crowded; /* half_open fills faster than its entries expire */
 	bool requested;
 	uint64_t next_pass_ms;
 	uint64_t next_sweep_ms;
@@ -57,11 +68,8 @@ struct scan {
 	bool dpdk;	     /* entries are in the tables of poll-mode workers */
 	struct flow_table dpdk_flows, dpdk_half_open;
 
-	bool cursor_set; /* where the batch goes on; its bucket, in tables of workers */
-	uint32_t cursor;
-	uint32_t batch_min; /* a bucket has more entries than were asked for before */
+	struct scan_cursor cursor;
 	uint32_t next_slot;
-	uint32_t entries; /* of the phase so far */
 
 	uint64_t *marks;               /* bit for each slot of map "slots" */
 	struct scan_count *now, *last; /* [N_COUNTS] of this pass, of the last complete one */
@@ -108,6 +116,11 @@ static bool is_void(const struct scan *s, const struct lb_flow_key *key, const s
 	return !(b->flags & LB_BACKEND_F_ALIVE) || b->generation != flow->generation;
 }
 
+static uint64_t half_open_ms(const struct scan *s)
+{
+	return s->crowded ? SCAN_CROWDED_MS : LB_HALF_OPEN_MS;
+}
+
 static enum scan_verdict judge(const struct scan *s, const struct lb_flow_key *key,
 			       const struct lb_flow *flow, uint64_t now_ms)
 {
@@ -116,7 +129,7 @@ static enum scan_verdict judge(const struct scan *s, const struct lb_flow_key *k
 	if (is_void(s, key, flow))
 		return SCAN_VOID;
 	if (s->phase != SCAN_PHASE_FLOWS)
-		return age > ticks_of(LB_HALF_OPEN_MS) ? SCAN_EXPIRED : SCAN_KEEP;
+		return age > ticks_of(half_open_ms(s)) ? SCAN_EXPIRED : SCAN_KEEP;
 	if (flow->flags & LB_FLOW_F_CLOSED && age > ticks_of(SCAN_CLOSED_MS))
 		return SCAN_CLOSED;
 	if (flow->flags & LB_FLOW_F_CLOSING && age > ticks_of(SCAN_CLOSING_MS))
@@ -134,7 +147,7 @@ static void keep(struct scan *s, const struct lb_flow *flow)
 {
 	struct scan_count *c;
 
-	s->entries++;
+	s->cursor.entries++;
 	if (s->phase == SCAN_PHASE_SWEEP)
 		return;
 	if (flow->slot < s->t->n_pools * LB_SLOTS_MAX)
@@ -200,19 +213,19 @@ static int read_batch(struct scan *s, int fd, uint32_t budget, uint32_t *ret_n)
 	uint32_t n = budget < BATCH_MAX ? budget : BATCH_MAX, out = 0;
 	int r;
 
-	if (n < s->batch_min)
-		n = s->batch_min;
-	r = bpf_map_lookup_batch(fd, s->cursor_set ? &s->cursor : NULL, &out, s->keys, s->flows, &n,
-				 NULL);
-	if (r < 0 && errno == ENOSPC && s->batch_min < BATCH_MAX) {
-		s->batch_min *= 2;
+	if (n < s->cursor.batch_min)
+		n = s->cursor.batch_min;
+	r = bpf_map_lookup_batch(fd, s->cursor.set ? &s->cursor.at : NULL, &out, s->keys, s->flows,
+				 &n, NULL);
+	if (r < 0 && errno == ENOSPC && s->cursor.batch_min < BATCH_MAX) {
+		s->cursor.batch_min *= 2;
 		*ret_n = 0;
 		return 1;
 	}
 	if (r < 0 && errno != ENOENT)
 		return -errno;
-	s->cursor = out;
-	s->cursor_set = true;
+	s->cursor.at = out;
+	s->cursor.set = true;
 	*ret_n = n;
 	return r < 0 ? 0 : 1;
 }
@@ -282,11 +295,11 @@ static int scan_table(struct scan *s, struct flow_table *table, uint64_t now_ms,
 	int64_t left = (int64_t)budget * BUCKETS_AN_ENTRY;
 	uint32_t ticks = worker_ticks();
 
-	if (!s->cursor_set)
-		s->cursor = 0;
-	s->cursor_set = true;
-	for (; s->cursor < table->n_buckets && left > 0; s->cursor++) {
-		uint32_t n = flow_table_read(table, s->cursor, ticks, entries);
+	if (!s->cursor.set)
+		s->cursor.at = 0;
+	s->cursor.set = true;
+	for (; s->cursor.at < table->n_buckets && left > 0; s->cursor.at++) {
+		uint32_t n = flow_table_read(table, s->cursor.at, ticks, entries);
 
 		left -= 1 + n * BUCKETS_AN_ENTRY;
 		for (uint32_t i = 0; i < n; i++) {
@@ -298,7 +311,7 @@ static int scan_table(struct scan *s, struct flow_table *table, uint64_t now_ms,
 				remove_cell(s, table, &entries[i], now_ms);
 		}
 	}
-	return s->cursor < table->n_buckets;
+	return s->cursor.at < table->n_buckets;
 }
 
 /* One step over one of the two tables, wherever it is. Returns as read_batch(). */
@@ -375,9 +388,7 @@ static int scan_slots(struct scan *s, uint32_t budget)
 static void start_map(struct scan *s, enum scan_phase phase)
 {
 	s->phase = phase;
-	s->cursor_set = false;
-	s->batch_min = BATCH_MIN;
-	s->entries = 0;
+	s->cursor = (struct scan_cursor){.batch_min = BATCH_MIN};
 	/* the key that they go by may have been set since */
 	tables_view(s->t, TABLES_FLOWS, &s->dpdk_flows);
 	tables_view(s->t, TABLES_HALF_OPEN, &s->dpdk_half_open);
@@ -437,8 +448,29 @@ static void finish_pass(struct scan *s, uint64_t now_ms)
 	s->stats.slots_exc = s->running.slots_exc;
 	s->stats.repaired = s->running.repaired;
 	s->next_pass_ms = now_ms + SCAN_INTERVAL_MS;
-	s->next_sweep_ms = now_ms + SCAN_SWEEP_MS;
 	s->phase = SCAN_PHASE_IDLE;
+}
+
+static void start_sweep(struct scan *s)
+{
+	s->resume = s->phase;
+	s->resume_cursor = s->cursor;
+	start_map(s, SCAN_PHASE_SWEEP);
+}
+
+static void end_sweep(struct scan *s)
+{
+	s->phase = s->resume;
+	s->cursor = s->resume_cursor;
+}
+
+/* half_open was looked at, and so many entries stayed. */
+static void note_half_open(struct scan *s, uint64_t now_ms)
+{
+	uint64_t n = s->cursor.entries, room = s->t->half_open_max;
+
+	s->crowded = n > room / (s->crowded ? 4 : 2);
+	s->next_sweep_ms = now_ms + (s->crowded ? SCAN_CROWDED_SWEEP_MS : SCAN_SWEEP_MS);
 }
 
 static int wait_idle(struct scan *s, uint64_t now_ms)
@@ -446,7 +478,7 @@ static int wait_idle(struct scan *s, uint64_t now_ms)
 	if (s->requested || now_ms >= s->next_pass_ms)
 		return start_pass(s, now_ms);
 	if (now_ms >= s->next_sweep_ms)
-		start_map(s, SCAN_PHASE_SWEEP);
+		start_sweep(s);
 	return 0;
 }
 
@@ -454,15 +486,16 @@ static void end_map(struct scan *s, uint64_t now_ms)
 {
 	switch (s->phase) {
 	case SCAN_PHASE_SWEEP:
-		s->next_sweep_ms = now_ms + SCAN_SWEEP_MS;
-		s->phase = SCAN_PHASE_IDLE;
+		note_half_open(s, now_ms);
+		end_sweep(s);
 		break;
 	case SCAN_PHASE_HALF_OPEN:
-		s->running.half_open = s->entries;
+		note_half_open(s, now_ms);
+		s->running.half_open = s->cursor.entries;
 		start_map(s, SCAN_PHASE_FLOWS);
 		break;
 	default:
-		s->running.flows = s->entries;
+		s->running.flows = s->cursor.entries;
 		s->next_slot = 0;
 		s->phase = SCAN_PHASE_SLOTS;
 	}
@@ -472,6 +505,10 @@ static int one_step(struct scan *s, uint64_t now_ms, uint32_t budget)
 {
 	int r = 0;
 
+	/* A pass over many flows takes longer than half_open can wait. */
+	if (now_ms >= s->next_sweep_ms &&
+	    (s->phase == SCAN_PHASE_FLOWS || s->phase == SCAN_PHASE_SLOTS))
+		start_sweep(s);
 	switch (s->phase) {
 	case SCAN_PHASE_IDLE:
 		return wait_idle(s, now_ms);

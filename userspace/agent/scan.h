@@ -9,7 +9,10 @@
  *     first, so what is added after the grace period carries the new epoch and is left alone;
  *   - what was added before is in one of the maps when the pass reads them, for a flow that moves
  *     is in flows before it leaves half_open, and half_open is read first.
- * Between passes half_open is swept alone, because its entries live for seconds only.
+ * Between and during passes half_open is swept alone, because its entries live for seconds only. A
+ * flood of SYNs crowds it: when more than half of its room is taken it is swept more often, and an
+ * entry lives SCAN_CROWDED_MS only, until less than a quarter is taken. So it has room at all times
+ * if it holds what new_entries_per_second lets in during about five seconds.
  *
  * Everything is done in bounded steps on the caller's thread.
  *
@@ -25,6 +28,8 @@
 
 #define SCAN_INTERVAL_MS 10000 /* from the end of a pass to the start of the next */
 #define SCAN_SWEEP_MS    2000  /* from one look at half_open to the next */
+#define SCAN_CROWDED_SWEEP_MS 500
+#define SCAN_CROWDED_MS  3000  /* longer than a round trip, and than the gaps between three SYNs */
 #define SCAN_CLOSING_MS  60000 /* an entry lives so long after a FIN */
 #define SCAN_CLOSED_MS   10000 /* … after a RST */
 #define SCAN_BUDGET      2048  /* entries of one step: a millisecond, or 3 if all of them must go */
