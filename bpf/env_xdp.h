@@ -100,6 +100,11 @@ static __always_inline __u64 *lb_env_counter(struct lb_env *env, __u32 n)
 	return bpf_map_lookup_elem(&reasons, &index);
 }
 
+static __always_inline struct lb_recent *lb_env_recent(struct lb_env *env, __u32 index)
+{
+	return bpf_map_lookup_elem(&recent, &index);
+}
+
 static __always_inline struct lb_flow *lb_env_flow(struct lb_env *env, enum lb_flow_table table,
 						   const struct lb_flow_key *key)
 {

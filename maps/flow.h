@@ -38,4 +38,19 @@ struct lb_flow {
 };
 LB_STATIC_SIZE(struct lb_flow, 12);
 
+/*
+ * Map "recent": SYNs that left without an entry, so that one that is sent again goes where the
+ * first went. The low bits of the flow's hash pick the mark: the hash with, in the low byte, when it
+ * was (LB_RECENT_TIME). The last SYN of a mark overwrites, so nothing can be full; what a flood
+ * overwrites loses no more than this. Policy hash needs none of it: its answer is the slot's.
+ */
+struct lb_recent {
+	__u32 mark[2];
+};
+LB_STATIC_SIZE(struct lb_recent, 8);
+
+#define LB_RECENT_CELLS	   (1 << 15)		/* 256 KiB: one that misses the cache costs 45 ns */
+#define LB_RECENT_TIME(ns) ((__u8)((ns) >> 30)) /* 1.07 s, of the agent's heartbeat */
+#define LB_RECENT_MAX	   8			/* later a SYN is another connection's */
+
 #endif

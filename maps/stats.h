@@ -15,7 +15,8 @@ struct lb_count {
 	__u64 packets;
 	__u64 bytes; /* IP bytes as received: without link header, without outer header */
 	__u64 flows; /* SYNs that chose a backend */
-	__u64 pad;
+	__u32 entries;  /* of a VIP, modulo 2^32: SYNs that got an entry */
+	__u32 promoted; /* … and whose client then spoke on, other than by a reset */
 };
 LB_STATIC_SIZE(struct lb_count, 32);
 

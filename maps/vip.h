@@ -79,7 +79,8 @@ struct lb_vip {
 	__u8 family; /* 4 or 6 */
 	__be32 addr[4];
 	__u32 generation; /* rises with each use of the id, so that old entries are void */
-	__u32 pad[5];
+	__u32 syn_share;  /* of 256 SYNs so many count as load, for others lead to nothing; 0: all */
+	__u32 pad[4];
 } __attribute__((aligned(8)));
 LB_STATIC_SIZE(struct lb_vip, 64);
 

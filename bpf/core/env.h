@@ -18,6 +18,7 @@
  *	struct lb_count *lb_env_vip_count(env, __u32 vip)		this CPU's counters
  *	struct lb_count *lb_env_backend_count(env, __u32 backend)
  *	__u64 *lb_env_counter(env, __u32 reason_or_event)
+ *	struct lb_recent *lb_env_recent(env, __u32 index)
  *	struct lb_flow *lb_env_flow(env, enum lb_flow_table, const struct lb_flow_key *)
  *	int lb_env_flow_put(env, table, key, const struct lb_flow *)	0, or < 0: no room
  *	void lb_env_flow_delete(env, table, key)

@@ -160,6 +160,7 @@ static __always_inline void lb_flow_promote(struct lb_env *env, const struct lb_
 		.seen = now,
 		.slot = half->slot,
 	};
+	struct lb_count *n;
 
 	if (lb_env_flow_put(env, LB_FLOWS, key, &flow) < 0) {
 		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
@@ -168,6 +169,9 @@ static __always_inline void lb_flow_promote(struct lb_env *env, const struct lb_
 	lb_slot_mark(env, slot);
 	lb_env_flow_delete(env, LB_HALF_OPEN, key);
 	lb_count_event(env, LB_EV_FLOW_PROMOTED);
+	n = lb_env_vip_count(env, key->vip);
+	if (n && !(half->flags & LB_FLOW_F_CLOSED))
+		n->promoted += 1;
 }
 
 #endif

@@ -222,7 +222,7 @@ static __always_inline int lb_forward_as(struct lb_env *env, const struct lb_pkt
 	if (lb_unlikely(pkt->ip_len + lb_outer_len(mode, family) > b->mtu))
 		return 0;
 	if (lb_unlikely(choice->is_new) && vip->policy != LB_POLICY_HASH)
-		lb_load_add(env, choice->backend);
+		lb_load_add(env, vip, choice->hash, choice->backend);
 	r = lb_encap_as(env, pkt, mode, family, b, choice->hash);
 	if (lb_likely(r == LB_R_OK))
 		*ret = lb_finish_sent(env, pkt, vip_id, b, choice);

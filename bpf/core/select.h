@@ -249,13 +249,67 @@ static __always_inline __u32 lb_syn_known(struct lb_env *env, const struct lb_fl
 	return LB_BACKEND_NONE;
 }
 
-/* Count the new flow as load on its node until the next scrape sees it there. */
-static __always_inline void lb_load_add(struct lb_env *env, __u32 backend)
+/*
+ * Count the new flow as load on its node until the next scrape sees it there. Of a flood of SYNs
+ * that lead to nothing only the share that connections have: else it would level all loads within
+ * milliseconds, and real flows would be chosen for by chance.
+ */
+static __always_inline void lb_load_add(struct lb_env *env, const struct lb_vip *vip, __u32 hash,
+					__u32 backend)
 {
+	__u32 share = LB_READ_ONCE(vip->syn_share);
 	struct lb_load *load = lb_env_load(env, backend);
 
-	if (load)
+	if (load && (!share || (hash & 0xff) < share))
 		LB_FETCH_ADD(&load->inc, 1);
+}
+
+/* Where a SYN that left without an entry is noted (maps/flow.h), and with what. */
+static __always_inline __u32 *lb_recent(struct lb_env *env, const struct lb_pkt *pkt,
+					const struct lb_vip *vip, __u32 hash, __u32 *ret_mark)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+	struct lb_recent *cell;
+
+	if (!ctl || vip->policy == LB_POLICY_HASH)
+		return NULL;
+	if (vip->affinity == LB_AFFINITY_SOURCE) /* the hash has no port */
+		hash ^= pkt->sport * 0x9e3779b1u;
+	*ret_mark = (hash & ~0xffu) | LB_RECENT_TIME(LB_READ_ONCE(ctl->heartbeat_ns));
+	cell = lb_env_recent(env, LB_BOUND(hash, LB_RECENT_CELLS - 1));
+	return cell ? &cell->mark[hash >> 31] : NULL;
+}
+
+static __always_inline void lb_syn_note(struct lb_env *env, const struct lb_pkt *pkt,
+					const struct lb_vip *vip, __u32 hash)
+{
+	__u32 mark = 0, *cell = lb_recent(env, pkt, vip, hash, &mark);
+
+	if (cell)
+		LB_WRITE_ONCE(*cell, mark);
+}
+
+/*
+ * The SYN left before, without an entry, and is sent again. Both must go to one node: when two
+ * answer, the client may take the one's SYN+ACK and its ACK reach the other, which resets.
+ */
+static __always_inline int lb_syn_noted(struct lb_env *env, const struct lb_pkt *pkt,
+					const struct lb_vip *vip, __u32 hash)
+{
+	__u32 mark = 0, *cell = lb_recent(env, pkt, vip, hash, &mark), noted;
+
+	if (!cell)
+		return 0;
+	noted = LB_READ_ONCE(*cell);
+	return noted && !((noted ^ mark) & ~0xffu) && (__u8)(mark - noted) <= LB_RECENT_MAX;
+}
+
+static __always_inline void lb_count_entry(struct lb_env *env, __u32 vip_id)
+{
+	struct lb_count *n = lb_env_vip_count(env, vip_id);
+
+	if (n)
+		n->entries += 1;
 }
 
 /*
@@ -283,6 +337,12 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 			return LB_R_OK;
 		}
 	}
+	if (s.cur != LB_BACKEND_LOCAL && lb_slot_default(s) &&
+	    lb_syn_noted(env, pkt, vip, ret->hash)) {
+		ret->backend = lb_slot_default(s);
+		ret->is_new = 0;
+		return LB_R_OK;
+	}
 	b = lb_choose(env, vip, s, ret->hash);
 	ret->backend = b;
 	if (b == LB_BACKEND_NONE)
@@ -291,14 +351,19 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 		lb_flow_key_of(pkt, vip_id, &key);
 		now = lb_env_ticks(env);
 		if (lb_flow_remember(env, LB_HALF_OPEN, &key, ret->slot, ret->slot_index, b,
-				     track ? LB_FLOW_F_COUNTED : 0, now) < 0)
+				     track ? LB_FLOW_F_COUNTED : 0, now) < 0) {
 			b = lb_slot_default(s);
-		else
+			lb_syn_note(env, pkt, vip, ret->hash);
+		} else {
 			lb_count_event(env, LB_EV_FLOW_ADDED);
+			lb_count_entry(env, vip_id);
+		}
+	} else {
+		lb_syn_note(env, pkt, vip, ret->hash);
 	}
 	ret->backend = b;
 	if (vip->policy != LB_POLICY_HASH)
-		lb_load_add(env, b);
+		lb_load_add(env, vip, ret->hash, b);
 	return LB_R_OK;
 }
 
@@ -423,8 +488,12 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 	if (pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST | LB_TCP_ACK))
 		return 0;
 	ret->is_new = 1;
-	return vip->policy == LB_POLICY_HASH ||
-	       (vip->policy == LB_POLICY_P2C && lb_p2c_of(env, s) == s.cur);
+	if (vip->policy == LB_POLICY_HASH)
+		return 1;
+	if (vip->policy != LB_POLICY_P2C || lb_p2c_of(env, s) != s.cur)
+		return 0;
+	lb_syn_note(env, pkt, vip, ret->hash);
+	return 1;
 }
 
 /* A SYN: LB_R_OK: ret->backend is where it goes. Otherwise why it must be dropped. */

@@ -29,7 +29,8 @@
  * - Flows of this host (LB_BACKEND_LOCAL): their transitions end after a minute, its answers are
  *   short.
  * - A SYN that is sent again is a new attempt. If the first one had no entry and the slot changed
- *   since, they meet different backends; the flow lives where the last one went.
+ *   since, they may meet different backends; the flow lives where the last one went. (Map "recent"
+ *   mostly sends it where the first one went, but promises nothing.)
  *
  * -DNODES=2|3, -DMORTAL=n: backends 1 to n may die, -DFLOWS=1|2. -DWITNESS=n asserts that what the
  * invariant is about never happens, which must fail. The other switches take out one step or change

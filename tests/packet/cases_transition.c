@@ -37,6 +37,13 @@ static const struct packet_case table[] = {
 		      SLOT(NODE2, 0, 0, 0), {ACK(40000), .to = NODE2}),
 	},
 	{
+		.name = "p2c: a SYN sent again after its slot changed stays where the first one went",
+		.policy = LB_POLICY_P2C,
+		STEPS({SYN(40000), .to = NODE1, .opens = 1}, FROM_1_TO_2, {SYN(40000), .to = NODE1},
+		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), {ACK(40000), .to = NODE1, LEARNED},
+		      {SYN(40001), .to = NODE2, .opens = 1, ADDED}),
+	},
+	{
 		.name = "A second change in a transition: old flows stay on the first node",
 		STEPS(FROM_1_TO_2, {SYN(40000), .to = NODE2, .opens = 1, ADDED},
 		      {ACK(40000), .to = NODE2, PROMOTED}, SLOT(NODE7, 0, NODE1, EPOCH),

@@ -108,10 +108,11 @@ static void check_count(struct check *k, const char *what, int id, const struct 
 {
 	if (!memcmp(want, got, sizeof(*want)))
 		return;
-	differ(k, "%s %d counts packets %lu bytes %lu flows %lu, expected %lu %lu %lu", what, id,
-	       (unsigned long)got->packets, (unsigned long)got->bytes, (unsigned long)got->flows,
+	differ(k, "%s %d counts packets %lu bytes %lu flows %lu entries %u promoted %u, expected "
+	       "%lu %lu %lu %u %u", what, id, (unsigned long)got->packets,
+	       (unsigned long)got->bytes, (unsigned long)got->flows, got->entries, got->promoted,
 	       (unsigned long)want->packets, (unsigned long)want->bytes,
-	       (unsigned long)want->flows);
+	       (unsigned long)want->flows, want->entries, want->promoted);
 }
 
 static void check_counts(struct check *k, const struct counts *want)
@@ -143,9 +144,26 @@ static void count_one(struct lb_count *n, const struct step *s)
 	n->flows += s->opens;
 }
 
+static int is_reset(const struct layer *l)
+{
+	while (l->kind != LAYER_END && l->kind != LAYER_TCP)
+		l++;
+	return l->kind == LAYER_TCP && l->flags & TCP_RST;
+}
+
+/* Mode nat has entries of another kind. */
+static void expect_entries(const struct packet_case *c, const struct step *s, enum lb_event event,
+			   struct lb_count *n)
+{
+	if (c->mode == LB_MODE_NAT)
+		return;
+	n->entries += event == LB_EV_FLOW_ADDED;
+	n->promoted += event == LB_EV_FLOW_PROMOTED && !is_reset(s->in);
+}
+
 /* `before` becomes what the counters must be after the step. */
-static void expect_counts(const struct step *s, enum host to, enum lb_reason reason,
-			  struct counts *before)
+static void expect_counts(const struct packet_case *c, const struct step *s, enum host to,
+			  enum lb_reason reason, struct counts *before)
 {
 	int vip = ip_layer(s->in)->kind == LAYER_IP6 ? VIP_ID6 : VIP_ID4;
 
@@ -155,8 +173,10 @@ static void expect_counts(const struct step *s, enum host to, enum lb_reason rea
 		count_one(&before->vips[vip], s);
 	if (reason == LB_R_OK)
 		count_one(&before->backends[to], s);
-	for (int i = 0; i < EVENTS_MAX && s->events[i]; i++)
+	for (int i = 0; i < EVENTS_MAX && s->events[i]; i++) {
 		before->counters[s->events[i]]++;
+		expect_entries(c, s, s->events[i], &before->vips[vip]);
+	}
 }
 
 static enum lb_mode case_mode(const struct packet_case *c)
@@ -265,7 +285,7 @@ static void step_frame(struct check *k, const struct step *s)
 		check_decap(k, s, to, &o.frame);
 	if (k->c->decap_only)
 		return;
-	expect_counts(s, to, reason, &counts);
+	expect_counts(k->c, s, to, reason, &counts);
 	check_counts(k, &counts);
 }
 
@@ -417,6 +437,7 @@ static void do_step(struct check *k, const struct step *s)
 		t->loads[s->node].flows = s->value;
 		return;
 	case STEP_TIME:
+		t->control->heartbeat_ns += (uint64_t)s->value * LB_TICKS_PER_S << LB_TICK_SHIFT;
 		return k->r->pass(k->r, s->value * LB_TICKS_PER_S);
 	case STEP_HEARD:
 		t->control->heartbeat_ns =

@@ -55,6 +55,7 @@ struct native_tables {
 	struct lb_count *vip_counts;
 	struct lb_count *backend_counts;
 	__u64 *counters;
+	struct lb_recent *recent;
 	struct native_flows flows, half_open;
 	struct native_nat_flow {
 		int used;
@@ -101,6 +102,7 @@ NATIVE_TABLE(lb_env_load, struct lb_load, loads, LB_BACKENDS_MAX)
 NATIVE_TABLE(lb_env_vip_count, struct lb_count, vip_counts, LB_VIPS_MAX)
 NATIVE_TABLE(lb_env_backend_count, struct lb_count, backend_counts, LB_BACKENDS_MAX)
 NATIVE_TABLE(lb_env_counter, __u64, counters, LB_REASONS_MAX)
+NATIVE_TABLE(lb_env_recent, struct lb_recent, recent, LB_RECENT_CELLS)
 
 static inline struct lb_control *lb_env_control(struct lb_env *env)
 {

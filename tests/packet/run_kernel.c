@@ -58,6 +58,7 @@ static int map_tables(struct tables *t, uint32_t cpu)
 	r = r ?: map_into(balancer->maps.backends, 0, &t->backends);
 	r = r ?: map_into(balancer->maps.loads, 0, &t->loads);
 	r = r ?: map_into(balancer->maps.limits, cpu, &t->limit);
+	r = r ?: map_into(balancer->maps.recent, 0, &t->recent);
 	r = r ?: map_into(balancer->maps.vip_stats, cpu * LB_VIPS_MAX, &t->vip_counts);
 	r = r ?: map_into(balancer->maps.backend_stats, cpu * LB_BACKENDS_MAX, &t->backend_counts);
 	return r ?: map_into(balancer->maps.reasons, cpu * LB_REASONS_MAX, &t->counters);

@@ -43,6 +43,7 @@ static int native_open(struct runner *r)
 	t->vip_counts = tables.vip_counts = table(LB_VIPS_MAX, sizeof(*t->vip_counts));
 	t->backend_counts = tables.backend_counts = table(LB_BACKENDS_MAX, sizeof(struct lb_count));
 	t->counters = (uint64_t *)(tables.counters = table(LB_REASONS_MAX, sizeof(__u64)));
+	t->recent = tables.recent = table(LB_RECENT_CELLS, sizeof(*t->recent));
 	tables.n_slots = TEST_SLOTS;
 	tables.flows.room = FLOWS_ROOM;
 	tables.flows.entries = table(FLOWS_ROOM, sizeof(struct native_flow));
@@ -66,6 +67,7 @@ static void native_close(struct runner *r)
 	free(tables.vip_counts);
 	free(tables.backend_counts);
 	free(tables.counters);
+	free(tables.recent);
 	free(tables.flows.entries);
 	free(tables.half_open.entries);
 	memset(&tables, 0, sizeof(tables));

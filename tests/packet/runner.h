@@ -22,6 +22,7 @@ struct tables {
 	struct lb_count *vip_counts;
 	struct lb_count *backend_counts;
 	uint64_t *counters;
+	struct lb_recent *recent;
 };
 
 #define TEST_SLOTS  256

@@ -22,12 +22,13 @@ static void test_alloc_sizes(void **state)
 	assert_int_equal(t.flows_fd, -1);
 	/* the last byte of every region is there (the sanitizer or a fault would tell) */
 	t.slots[3 * LB_SLOTS_MAX - 1].exc = 1;
-	t.vip_stats[4 * LB_VIPS_MAX - 1].pad = 1;
-	t.backend_stats[4 * LB_BACKENDS_MAX - 1].pad = 1;
+	t.vip_stats[4 * LB_VIPS_MAX - 1].promoted = 1;
+	t.backend_stats[4 * LB_BACKENDS_MAX - 1].promoted = 1;
 	t.reasons[4 * LB_REASONS_MAX - 1] = 1;
 	t.turns[2 * LB_POOLS_MAX - 1].backend[LB_TURNS_MAX - 1] = 1;
 	t.members[2 * LB_POOLS_MAX - 1].backend[LB_MEMBERS_MAX - 1] = 1;
 	t.limits[3].entries_left = 1;
+	t.recent[LB_RECENT_CELLS - 1].mark[1] = 1;
 	t.vip_index[LB_VIP_BUCKETS - 1].kind = 1;
 	t.backend_info[LB_BACKENDS_MAX - 1].tier = 1;
 	tables_close(&t);
@@ -44,7 +45,8 @@ static void test_counts_are_summed_over_cpus(void **state)
 	assert_int_equal(tables_alloc(1, 3, &t), 0);
 	for (uint32_t cpu = 0; cpu < 3; cpu++) {
 		t.vip_stats[cpu * LB_VIPS_MAX + 7] =
-			(struct lb_count){.packets = 1 + cpu, .bytes = 100, .flows = cpu};
+			(struct lb_count){.packets = 1 + cpu, .bytes = 100, .flows = cpu,
+					  .entries = UINT32_MAX - cpu, .promoted = 2};
 		t.backend_stats[cpu * LB_BACKENDS_MAX + 8191].bytes = 10;
 		t.reasons[cpu * LB_REASONS_MAX + LB_R_TTL] = 5;
 	}
@@ -53,6 +55,8 @@ static void test_counts_are_summed_over_cpus(void **state)
 	assert_int_equal(c.packets, 6);
 	assert_int_equal(c.bytes, 300);
 	assert_int_equal(c.flows, 3);
+	assert_int_equal(c.entries, UINT32_MAX - 5); /* modulo 2^32 */
+	assert_int_equal(c.promoted, 6);
 	tables_backend_count(&t, 8191, &c);
 	assert_int_equal(c.bytes, 30);
 	assert_int_equal(tables_reason(&t, LB_R_TTL), 15);

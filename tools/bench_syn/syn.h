@@ -50,7 +50,7 @@ void syn_balancer_scrape(struct syn_balancer *b, uint32_t n_members);
 void syn_balancer_counts(const struct syn_balancer *b, uint32_t n_members,
 			 struct syn_counts *ret_counts);
 
-/* Removes all half-open entries. Returns 0, -errno. */
+/* Removes all half-open entries, and forgets which SYNs there were. Returns 0, -errno. */
 int syn_balancer_clear(struct syn_balancer *b, uint32_t *ret_removed);
 
 struct syn_loop;

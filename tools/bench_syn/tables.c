@@ -39,6 +39,7 @@ struct syn_balancer {
 	struct lb_members *members;
 	struct lb_backend *backends;
 	struct lb_load *loads;
+	struct lb_recent *recent;
 };
 
 static const uint8_t vip_address[16] = {[10] = 0xff, [11] = 0xff, 192, 0, 2, 100};
@@ -144,8 +145,9 @@ static int map_tables(struct syn_balancer *b)
 	b->members = memory_of(b->skel->maps.members);
 	b->backends = memory_of(b->skel->maps.backends);
 	b->loads = memory_of(b->skel->maps.loads);
+	b->recent = memory_of(b->skel->maps.recent);
 	return b->control && b->index && b->vips && b->pools && b->slots && b->turns &&
-			       b->members && b->backends && b->loads
+			       b->members && b->backends && b->loads && b->recent
 		       ? 0
 		       : -ENOMEM;
 }
@@ -327,6 +329,7 @@ int syn_balancer_clear(struct syn_balancer *b, uint32_t *ret_removed)
 	uint32_t position, n, removed = 0;
 	void *from = NULL;
 
+	memset(b->recent, 0, LB_RECENT_CELLS * sizeof(*b->recent));
 	if (!keys || !flows)
 		return -ENOMEM;
 	for (uint32_t i = 0; !r && i <= HALF_OPEN; i++) {

@@ -240,6 +240,7 @@ void agent_tick(struct agent *agent, int64_t now_ms)
 		pool_tick(agent->pools[i], now_ms);
 	step_nexthop(agent, now_ms);
 	step_scan(agent, now_ms);
+	synshare_step(&agent->synshare, (uint64_t)now_ms);
 	retire_step(agent->retire, now_ms);
 	fallback_tick(agent->fallback, now_ms);
 	step_late(agent, now_ms);
@@ -313,6 +314,7 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 	int r;
 
 	r = publish_new(&agent->tables, grace_wait, NULL, (uint64_t)now_ms, &agent->publish);
+	synshare_init(&agent->synshare, &agent->tables);
 	if (r == 0)
 		r = scan_new(&agent->tables, (uint64_t)cfg->flow_idle_ms, &agent->scan);
 	if (r == 0)

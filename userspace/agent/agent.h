@@ -20,6 +20,7 @@
 #include "userspace/agent/retire.h"
 #include "userspace/agent/scan.h"
 #include "userspace/agent/scan_nat.h"
+#include "userspace/agent/synshare.h"
 #include "userspace/agent/tables.h"
 
 #define AGENT_ERROR_MAX 512
@@ -45,6 +46,7 @@ struct agent {
 	struct publish *publish;
 	struct nexthop_table *nexthop;
 	struct scan *scan;
+	struct synshare synshare;
 	struct retire *retire;
 	struct scan_nat *scan_nat;
 	struct probe_engine *probes;

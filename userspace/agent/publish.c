@@ -453,6 +453,7 @@ int publish_vip_set(struct publish *p, uint32_t vip, const struct publish_vip *s
 	assert(settings->pool < p->t->n_pools && p->t->pool_info[settings->pool].in_use);
 
 	vip_words(p, settings, old.generation, &new);
+	new.syn_share = old.syn_share;
 	/* all but the flags first: a cell may lead here as soon as it is in the index */
 	if (!old.n_slots) {
 		uint32_t flags = new.flags;
@@ -475,6 +476,12 @@ int publish_vip_set(struct publish *p, uint32_t vip, const struct publish_vip *s
 	set_name(p->t->vip_info[vip].pool, p->t->pool_info[settings->pool].name);
 	set_name(p->t->vip_info[vip].address, endpoint_format(&settings->endpoint, text));
 	return 0;
+}
+
+void publish_vip_syn_share(struct tables *t, uint32_t vip, uint32_t share)
+{
+	assert(vip < LB_VIPS_MAX && share < 256);
+	__atomic_store_n(&t->vips[vip].syn_share, share, __ATOMIC_RELAXED);
 }
 
 void publish_vip_release(struct publish *p, uint32_t vip)

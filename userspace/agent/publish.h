@@ -93,6 +93,9 @@ int publish_vip_claim(struct publish *p, const char *name, const struct endpoint
  */
 int publish_vip_set(struct publish *p, uint32_t vip, const struct publish_vip *settings);
 
+/* Of 256 SYNs for it so many count as load; 0: all. */
+void publish_vip_syn_share(struct tables *t, uint32_t vip, uint32_t share);
+
 /* Take it out of the index and free the id. Waits once. */
 void publish_vip_release(struct publish *p, uint32_t vip);
 

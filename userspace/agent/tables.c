@@ -56,6 +56,7 @@ static const struct table_form forms[TABLES_N] = {
 	FORM(backend_stats, LB_BACKENDS_MAX, COUNT_CPUS),
 	FORM(reasons, LB_REASONS_MAX, COUNT_CPUS),
 	FORM(limits, 1, COUNT_CPUS),
+	FORM(recent, LB_RECENT_CELLS, COUNT_ONE),
 	BUCKETS(dpdk_flows, flows),
 	BUCKETS(dpdk_half_open, half_open),
 	BUCKETS(dpdk_nat_flows, nat_flows),
@@ -316,6 +317,8 @@ static void sum_counts(const struct lb_count *counts, uint32_t n_cpus, uint32_t 
 		sum.packets += __atomic_load_n(&c->packets, __ATOMIC_RELAXED);
 		sum.bytes += __atomic_load_n(&c->bytes, __ATOMIC_RELAXED);
 		sum.flows += __atomic_load_n(&c->flows, __ATOMIC_RELAXED);
+		sum.entries += __atomic_load_n(&c->entries, __ATOMIC_RELAXED);
+		sum.promoted += __atomic_load_n(&c->promoted, __ATOMIC_RELAXED);
 	}
 	*ret_count = sum;
 }

@@ -23,7 +23,7 @@
 #include "maps/vip.h"
 #include "userspace/lib/flow_table.h"
 
-#define TABLES_N 21 /* maps that are mapped */
+#define TABLES_N 22 /* maps that are mapped */
 
 struct tables {
 	struct lb_control *control;
@@ -42,6 +42,7 @@ struct tables {
 	struct lb_count *backend_stats;       /* [n_cpus * LB_BACKENDS_MAX] */
 	uint64_t *reasons;                    /* [n_cpus * LB_REASONS_MAX] */
 	struct lb_limit *limits;              /* [n_cpus] */
+	struct lb_recent *recent;             /* [LB_RECENT_CELLS] */
 	struct lb_flow_bucket *dpdk_flows;    /* [buckets.flows]; of poll-mode workers, as below */
 	struct lb_flow_bucket *dpdk_half_open;
 	struct lb_nat_flow_bucket *dpdk_nat_flows;

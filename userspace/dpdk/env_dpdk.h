@@ -56,6 +56,7 @@ DPDK_TABLE(lb_env_backend, struct lb_backend, backends, LB_BACKENDS_MAX)
 DPDK_TABLE(lb_env_load, struct lb_load, loads, LB_BACKENDS_MAX)
 DPDK_TABLE(lb_env_vip_count, struct lb_count, vip_counts, LB_VIPS_MAX)
 DPDK_TABLE(lb_env_backend_count, struct lb_count, backend_counts, LB_BACKENDS_MAX)
+DPDK_TABLE(lb_env_recent, struct lb_recent, recent, LB_RECENT_CELLS)
 
 static __always_inline __u64 *lb_env_counter(struct lb_env *env, __u32 n)
 {

@@ -118,6 +118,7 @@ void dpdk_tables_view(const struct tables *t, uint32_t n, struct dpdk_tables *re
 		.vip_counts = &t->vip_stats[(size_t)n * LB_VIPS_MAX],
 		.backend_counts = &t->backend_stats[(size_t)n * LB_BACKENDS_MAX],
 		.counters = &t->reasons[(size_t)n * LB_REASONS_MAX],
+		.recent = t->recent,
 		.n_slots = t->n_pools * LB_SLOTS_MAX,
 	};
 	tables_view(t, TABLES_FLOWS, &ret_view->flows);

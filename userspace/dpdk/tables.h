@@ -27,6 +27,7 @@ struct dpdk_tables {
 	struct lb_count *vip_counts;
 	struct lb_count *backend_counts;
 	uint64_t *counters;
+	struct lb_recent *recent;
 	uint32_t n_slots;
 	uint32_t ticks; /* when the round began */
 	struct flow_table flows, half_open, nat_flows, nat_replies;

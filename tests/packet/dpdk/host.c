@@ -114,6 +114,7 @@ MEMORY(limit)
 MEMORY(vip_counts)
 MEMORY(backend_counts)
 MEMORY(counters)
+MEMORY(recent)
 
 static struct rte_mbuf *take(const struct ring_port *p)
 {

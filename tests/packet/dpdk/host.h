@@ -36,6 +36,7 @@ void *host_limit(void);
 void *host_vip_counts(void);
 void *host_backend_counts(void);
 void *host_counters(void);
+void *host_recent(void);
 
 /*
  * One round of the worker with one frame. Where it came out, and its bytes in ret_bytes (room of

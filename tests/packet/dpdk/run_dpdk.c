@@ -30,6 +30,7 @@ static int dpdk_open(struct runner *r)
 	t->vip_counts = host_vip_counts();
 	t->backend_counts = host_backend_counts();
 	t->counters = host_counters();
+	t->recent = host_recent();
 	return 0;
 }
 
