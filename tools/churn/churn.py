@@ -17,7 +17,7 @@ import time
 from sluice_testbed import Testbed, TestbedError, Topology
 
 from blame import Cut, summary
-from schedule import DEADLINE_S, Action, Schedule
+from schedule import DEADLINE_S, ENDS, Action, Schedule
 from tests.lib import BUILD
 from tests.lib.agent import Agent
 from tests.lib.config import one_pool
@@ -32,6 +32,10 @@ SHORT_STREAM_S = 24  # or half of the run, if that is less
 FORGET_EVERY_S = 0.02
 SLOTS = 65537  # of the pool, which is the first
 SPARES = 2
+WHOLE_S = 60  # a run that is shorter need not have every kind of action
+TOP_UP_S = 10  # from one look at whether streams are missing to the next
+LOSSES = ("no_backend", "no_nexthop", "overflow_flows", "overflow_half_open", "overflow_learn",
+          "overflow_rate", "reset_sent", "local")
 
 
 @dataclasses.dataclass
@@ -109,8 +113,11 @@ class Churn:
 
     def perform(self, action: Action) -> None:
         self.say(f"{action.kind} {action.node} {action.value or ''}".rstrip())
-        self.done.append({"t": time.monotonic(), "kind": action.kind, "node": action.node})
+        begin = time.monotonic()
         getattr(self, f"do_{action.kind}")(action)
+        packets = self.agent.ctl("status")["packets"]
+        self.done.append({"t": begin, "kind": action.kind, "node": action.node,
+                          "losses": {n: packets[n] for n in LOSSES if packets[n]}})
 
     def do_weight(self, action: Action) -> None:
         self.agent.ctl("weight", action.node, str(action.value))
@@ -186,8 +193,8 @@ class Churn:
         status = self.agent.ctl("status")
         packets = status["packets"]
         names = ("flow_added", "flow_learned", "flow_promoted", "flow_void", "overflow_flows",
-                 "overflow_half_open", "overflow_rate", "alt_chosen", "reset_sent", "reply_limit",
-                 "no_backend", "no_nexthop", "local")
+                 "overflow_half_open", "overflow_learn", "overflow_rate", "alt_chosen",
+                 "reset_sent", "reply_limit", "no_backend", "no_nexthop", "local")
         return {**{n: packets[n] for n in names}, "slots_written": self.moved + self.moved_now,
                 "flows": status["flows"]}
 
@@ -235,6 +242,22 @@ class Load:
         self.all = [self.long, self.short]
         for load in self.all:
             load.start()
+        self.tb = tb
+        self.urls = urls
+        self.wanted = s.streams
+        self.least = s.streams  # at once, of the moments in which top_up() looked
+
+    def top_up(self, left_s: float) -> None:
+        """Streams that were ended by intent are replaced: as many are to run as were asked for."""
+        active = self.active()
+        self.least = min(self.least, active)
+        missing = self.wanted - active
+        if missing < self.wanted / 100 or left_s < TOP_UP_S:
+            return
+        self.all.append(Loadgen(
+            self.tb.client, "stream", self.urls, concurrency=missing, count=missing,
+            rate=RAMP_PER_S / 5, tokens=math.ceil(left_s / self.period), duration=left_s,
+            grace=60, connect_timeout=10).start())
 
     def active(self) -> int:
         return sum(load.progress().get("active", 0) for load in self.all)
@@ -274,8 +297,9 @@ def perform_all(churn: Churn, load: Load, schedule: Schedule) -> None:
             break
         while time.monotonic() < began + late + action.at:
             time.sleep(min(0.25, max(0.0, began + late + action.at - time.monotonic())))
-            if time.monotonic() - shown > 10:
+            if time.monotonic() - shown > TOP_UP_S:
                 shown = time.monotonic()
+                load.top_up(began + churn.settings.seconds - shown)
                 churn.say(f"[{shown - began:.0f} of {churn.settings.seconds:.0f} s] "
                           f"{load.active()} streams, {len(load.events())} ended early")
         churn.perform(action)
@@ -302,7 +326,8 @@ def run(s: Settings, say=lambda text: None, log_dir: str | None = None) -> dict:
         report = {
             "settings": dataclasses.asdict(s),
             "streams": sum(r["started"] for r in reports),
-            "streams_at_once": sum(r["active_max"] for r in reports),
+            "streams_at_once": sum(r["active_max"] for r in reports[:2]),
+            "streams_at_once_least": load.least,
             "bytes": sum(r["bytes"] for r in reports),
             "completed": sum(r["completed"] for r in reports),
             **summary(load.events(), churn.cuts),
@@ -354,8 +379,8 @@ def control_of(s: Settings) -> Settings:
 
 
 def show(report: dict) -> None:
-    print(f"  {report['streams']} streams ({report['streams_at_once']} at once), "
-          f"{report['bytes']} bytes; {report['actions']}")
+    print(f"  {report['streams']} streams ({report['streams_at_once']} at once, never fewer than "
+          f"{report['streams_at_once_least']}), {report['bytes']} bytes; {report['actions']}")
     print(f"  broken: {report['broken']}; by intent: {report['broken_by_intent']}; "
           f"by the balancer: {report['broken_by_balancer']} {report['causes']}")
 
@@ -374,7 +399,11 @@ def main(argv: list[str]) -> int:
     print(f"churn: {s.streams} streams over {s.nodes} nodes for {s.seconds:.0f} s, seed {s.seed}")
     report = run(s, say)
     show(report)
-    ok = report["broken_by_balancer"] == 0 and report["streams_at_once"] >= s.streams
+    missing = sorted(set(ENDS) - set(report["actions"])) if s.seconds >= WHOLE_S else []
+    ok = (report["broken_by_balancer"] == 0 and report["streams_at_once"] >= s.streams
+          and not missing)
+    if missing:
+        print(f"  never done: {', '.join(missing)}")
     if not args.no_control:
         print("churn: control run, exceptions turned off")
         control = run(control_of(s), say)
