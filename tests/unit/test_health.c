@@ -698,6 +698,7 @@ static void what_happened_between_far_apart_samples_is_not_guessed(void **state)
 	struct node n = healthy();
 
 	(void)state;
+	work(&n, 2000, 5, 10);
 	work(&n, 40000, 5, 0);
 	n.now_ms += 25000; /* no samples */
 	work(&n, 1000, 5, 0);

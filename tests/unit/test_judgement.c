@@ -260,6 +260,15 @@ static void answer(struct fleet *f, uint32_t first, uint32_t n, enum health_resu
 		f->servers[i].answer = result;
 }
 
+/* Its engine worked, and stands still from now on. */
+static void hang(struct fleet *f, uint32_t i)
+{
+	set(f, i, 1, LOAD_PROGRESS, 5);
+	f->servers[i].tokens_step = 9;
+	run(f, 2000);
+	f->servers[i].tokens_step = 0;
+}
+
 static void order(struct fleet *f, uint32_t i, enum lb_state state)
 {
 	struct health_change change;
@@ -340,6 +349,22 @@ static void a_value_that_is_no_number_any_more_is_forgotten_after_a_while(void *
 	assert_int_equal(state_of(f, 0), LB_STATE_DEGRADED);
 	run(f, 10000);
 	assert_int_equal(state_of(f, 0), LB_STATE_HEALTHY);
+	end(f);
+}
+
+/* A new version of the server that exports the counter and does not count. */
+static void a_counter_that_moves_nowhere_hangs_nobody(void **state)
+{
+	struct fleet *f = begin(4, 0);
+
+	(void)state;
+	set(f, 0, 4, LOAD_PROGRESS, 90210);
+	run(f, 200000);
+	assert_int_equal(weights(f, 0, 4), 4000);
+	f->servers[3].tokens_step = 5; /* where it counts, it is believed on the others too */
+	run(f, 70000);
+	assert_int_equal(count(f, LB_STATE_UNHEALTHY), 3);
+	assert_int_equal(state_of(f, 3), LB_STATE_HEALTHY);
 	end(f);
 }
 
@@ -495,7 +520,7 @@ static void a_stopped_agent_holds_its_own_silence_against_nobody(void **state)
 
 	(void)state;
 	set(f, 0, 1, LOAD_KV, 0.99);     /* degraded */
-	set(f, 1, 1, LOAD_PROGRESS, 5);  /* hung */
+	hang(f, 1);
 	answer(f, 2, 1, HEALTH_REFUSED); /* down */
 	order(f, 3, LB_STATE_DRAINING);
 	run(f, 70000);
@@ -517,7 +542,7 @@ static void what_hung_before_the_agent_was_stopped_is_still_found_out(void **sta
 	struct fleet *f = begin(3, 0);
 
 	(void)state;
-	set(f, 1, 1, LOAD_PROGRESS, 5);
+	hang(f, 1);
 	run(f, 40000);
 	assert_int_equal(state_of(f, 1), LB_STATE_HEALTHY);
 	stop_agent(f, 60000);
@@ -842,7 +867,7 @@ static void what_an_old_preset_told_is_forgotten(void **state)
 
 	(void)state;
 	set(f, 0, 1, LOAD_GPU_MEM, 0.99);
-	set(f, 1, 1, LOAD_PROGRESS, 7); /* it hangs by the old preset's counter */
+	hang(f, 1); /* by the old preset's counter */
 	run(f, 70000);
 	assert_int_equal(state_of(f, 0), LB_STATE_DEGRADED);
 	assert_int_equal(state_of(f, 1), LB_STATE_UNHEALTHY);
@@ -887,6 +912,7 @@ int main(void)
 		cmocka_unit_test(if_all_pages_are_gone_all_serve_and_load_is_ignored),
 		cmocka_unit_test(a_restart_that_no_check_saw_is_nothing_but_a_counter_anew),
 		cmocka_unit_test(a_value_that_is_no_number_any_more_is_forgotten_after_a_while),
+		cmocka_unit_test(a_counter_that_moves_nowhere_hangs_nobody),
 		cmocka_unit_test(clients_that_let_go_of_short_requests_are_no_drain),
 		cmocka_unit_test(silence_of_a_node_without_a_counter_is_borne_for_half_a_minute),
 		cmocka_unit_test(

@@ -37,13 +37,15 @@ static void note_progress(struct health *h, const struct health_settings *s,
 	}
 }
 
-static void judge_hung(const struct health_step *st)
+static void judge_hung(const struct health_step *st, const struct health_pool *pool)
 {
 	struct health *h = st->h;
 
 	if (st->s->hung_ms <= 0)
 		h->hung = false;
 	if (st->s->hung_ms <= 0 || h->frozen_ms < 0 || st->now_ms - h->frozen_ms < st->s->hung_ms)
+		return;
+	if (h->progress_ms < 0 && !(pool && pool->n_moving))
 		return;
 	h->hung = true;
 	h->passes = 0;
@@ -96,7 +98,7 @@ bool health_sample(struct health *h, const struct health_settings *s,
 		h->running_ms = now_ms;
 	}
 	note_progress(h, s, sample, now_ms);
-	judge_hung(&st);
+	judge_hung(&st, pool);
 	note_aborts(&st, sample);
 	h->sample_ms = now_ms;
 	h->calm_samples =

@@ -33,7 +33,8 @@ struct health_settings {
 					is no progress counter to ask */
 	int64_t progress_ms;         /* 10000: progress seen within this is "it works" */
 	/* judgement of what works */
-	int64_t hung_ms;               /* 60000: running and no progress; 0: never */
+	int64_t hung_ms;               /* 60000: running and no progress; 0: never. A counter that
+					  nobody saw move, here or on another node, proves nothing */
 	int64_t warm_up_ms;            /* 30000; 0: full weight at once */
 	double warm_up_start_ratio;    /* 0.1 */
 	uint32_t warm_up_steps;        /* 4, from the start to full weight */
@@ -100,6 +101,7 @@ struct health_pool {
 	double queue_median;      /* requests waiting per full backend of weight */
 	uint32_t n_latency;       /* nodes behind latency_median_ms */
 	double latency_median_ms; /* smoothed probe time */
+	uint32_t n_moving;        /* nodes in any state whose progress counter was seen to move */
 };
 
 /* Dimensions in which a working node can be degraded. */

@@ -196,6 +196,7 @@ void health_pool_figures(const struct health_pool_member *members, uint32_t n, d
 	for (uint32_t i = 0; i < n; i++) {
 		const struct health *h = members[i].health;
 
+		ret->n_moving += h->progress_known && h->progress_ms >= 0;
 		if (is_measure(h) && members[i].weight && h->latency.n >= LATENCY_MIN_PROBES)
 			scratch[ret->n_latency++] = h->latency.value;
 	}
