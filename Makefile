@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk fuzz verify-stats install clean need-root
+.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk bench-scale fuzz verify-stats install clean need-root
 
 B      := build
 CC     := gcc
@@ -223,6 +223,9 @@ drills: need-root deps ## faults in a fleet under load, each with what must foll
 
 bench: all ## nanoseconds a packet, table build time; writes build/bench/
 	@tools/bench/bench
+
+bench-scale: all ## the agent with 4,000 nodes: processor time, memory, changes, reloads; build/bench/scale.json
+	@tools/scale/scale
 
 bench-dpdk: all ## frames a second of sluice-dpdk on one core, beside macswap; build/bench/dpdk.json
 	@tools/bench_dpdk/bench

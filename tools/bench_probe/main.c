@@ -5,6 +5,7 @@
  * Nodes are mocks behind 127.0.0.0/8 in a thread of their own; each is checked every second and
  * scraped every two, its page parsed with the expressions of preset vllm. Over loopback the sender
  * also does what the receiving host's kernel would: the figures are an upper bound.
+ * With --serve it is only the nodes, on all addresses of its host: for tools/scale.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tools/bench_probe/nodes.h"
 #include "userspace/agent/metrics.h"
@@ -311,16 +313,27 @@ static uint32_t number(const char *text, uint32_t max)
 	return (uint32_t)n;
 }
 
+/* Only the nodes, for an agent elsewhere, until the process is ended. */
+__attribute__((noreturn)) static void serve(uint16_t port)
+{
+	printf("ready %u\n", port);
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"nodes", required_argument, NULL, 'n'},
 		{"seconds", required_argument, NULL, 's'},
 		{"page", required_argument, NULL, 'p'},
+		{"serve", required_argument, NULL, 'S'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	uint32_t n_nodes = 4000, seconds = 10;
+	uint16_t port = 0;
 	const char *path = PAGE;
 	struct bench b = {0};
 	_cleanup_free_ char *page = NULL;
@@ -334,8 +347,11 @@ int main(int argc, char **argv)
 			seconds = number(optarg, 3600);
 		} else if (c == 'p') {
 			path = optarg;
+		} else if (c == 'S') {
+			port = (uint16_t)number(optarg, UINT16_MAX);
 		} else {
-			printf("usage: bench_probe [--nodes N] [--seconds N] [--page FILE]\n");
+			printf("usage: bench_probe [--nodes N] [--seconds N] [--page FILE]\n"
+			       "       bench_probe --serve PORT [--page FILE]\n");
 			return c == 'h' ? 0 : 2;
 		}
 	}
@@ -345,7 +361,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s: %s\n", path, strerror(-r));
 		return 1;
 	}
-	r = nodes_start(page, len, &b.nodes);
+	r = nodes_start(port, page, len, &b.nodes);
+	if (r == 0 && port)
+		serve(port);
 	if (r == 0)
 		r = run(&b, n_nodes, seconds);
 	if (r < 0) {

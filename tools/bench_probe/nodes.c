@@ -28,7 +28,12 @@ struct nodes {
 	size_t health_len;
 	char *metrics; /* header and page */
 	size_t metrics_len;
+	char *counter; /* digits in it that count up, so that no node looks hung; NULL: none */
+	unsigned int count;
 };
+
+#define COUNTER        "iteration_tokens_total_count{"
+#define COUNTER_DIGITS 5
 
 static const char header[] = "HTTP/1.1 200 OK\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
 			     "server: uvicorn\r\ncontent-type: text/plain; version=0.0.4\r\n"
@@ -56,6 +61,14 @@ static void take_connections(struct nodes *nodes)
 	}
 }
 
+static void count_up(struct nodes *nodes)
+{
+	unsigned int n = ++nodes->count;
+
+	for (int i = COUNTER_DIGITS; nodes->counter && i-- > 0; n /= 10)
+		nodes->counter[i] = (char)('0' + n % 10);
+}
+
 /* A request comes in one piece, and an answer fits into the socket's buffer. */
 static void answer(struct nodes *nodes, int fd)
 {
@@ -65,6 +78,8 @@ static void answer(struct nodes *nodes, int fd)
 	const char *text = metrics ? nodes->metrics : nodes->health;
 	size_t len = metrics ? nodes->metrics_len : nodes->health_len;
 
+	if (metrics)
+		count_up(nodes);
 	if (n <= 0 || send(fd, text, len, MSG_NOSIGNAL) != (ssize_t)len)
 		close(fd);
 }
@@ -88,9 +103,10 @@ static void *serve(void *arg)
 	}
 }
 
-static int open_sockets(struct nodes *nodes)
+static int open_sockets(struct nodes *nodes, uint16_t port)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET};
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int on = 1;
 	struct epoll_event ev = {.events = EPOLLIN};
 	socklen_t len = sizeof(sa);
 
@@ -100,6 +116,7 @@ static int open_sockets(struct nodes *nodes)
 	if (nodes->epoll_fd < 0 || nodes->stop_fd < 0 || nodes->listen_fd < 0)
 		return -errno;
 	sa.sin_addr.s_addr = htonl(INADDR_ANY);
+	(void)setsockopt(nodes->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(nodes->listen_fd, (struct sockaddr *)&sa, len) < 0 ||
 	    listen(nodes->listen_fd, 4096) < 0 ||
 	    getsockname(nodes->listen_fd, (struct sockaddr *)&sa, &len) < 0)
@@ -110,6 +127,17 @@ static int open_sockets(struct nodes *nodes)
 	ev.data.fd = nodes->listen_fd;
 	epoll_ctl(nodes->epoll_fd, EPOLL_CTL_ADD, nodes->listen_fd, &ev);
 	return 0;
+}
+
+/* The value behind the first sample of that name. */
+static void find_counter(struct nodes *nodes)
+{
+	char *end = nodes->metrics + nodes->metrics_len;
+	char *p = memmem(nodes->metrics, nodes->metrics_len, COUNTER, strlen(COUNTER));
+
+	p = p ? memchr(p, '}', (size_t)(end - p)) : NULL;
+	if (p && p + 2 + COUNTER_DIGITS < end && strspn(p + 2, "0123456789") >= COUNTER_DIGITS)
+		nodes->counter = p + 2;
 }
 
 static int make_answers(struct nodes *nodes, const char *page, size_t page_len)
@@ -124,10 +152,11 @@ static int make_answers(struct nodes *nodes, const char *page, size_t page_len)
 	n = snprintf(nodes->metrics, HEADER_MAX, header, page_len);
 	memcpy(nodes->metrics + n, page, page_len);
 	nodes->metrics_len = (size_t)n + page_len;
+	find_counter(nodes);
 	return 0;
 }
 
-int nodes_start(const char *page, size_t page_len, struct nodes **ret)
+int nodes_start(uint16_t port, const char *page, size_t page_len, struct nodes **ret)
 {
 	struct nodes *nodes = calloc(1, sizeof(*nodes));
 	int r;
@@ -136,7 +165,7 @@ int nodes_start(const char *page, size_t page_len, struct nodes **ret)
 		return -ENOMEM;
 	r = make_answers(nodes, page, page_len);
 	if (r == 0)
-		r = open_sockets(nodes);
+		r = open_sockets(nodes, port);
 	if (r == 0)
 		r = -pthread_create(&nodes->thread, NULL, serve, nodes);
 	if (r < 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "userspace/agent/agent.h"
+#include "userspace/agent/agent_priv.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,7 +24,6 @@
 #define TRANSITION_BUDGET 65536 /* slots looked at in one tick */
 #define SCAN_STEPS_TICK	  8	/* steps of SCAN_BUDGET entries in one tick */
 #define REPLIES_PER_S	  20000 /* crafted answers of one CPU */
-#define CHANGES_LOGGED	  50	/* lines of a reload; the rest is counted */
 
 int64_t agent_now_ms(const struct agent *agent)
 {
@@ -35,12 +34,17 @@ int64_t agent_now_ms(const struct agent *agent)
 	return 0;
 }
 
-int64_t agent_clock_ms(void)
+int64_t agent_clock_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t agent_clock_ms(void)
+{
+	return agent_clock_us() / 1000;
 }
 
 uint64_t agent_boottime_ms(void)
@@ -98,10 +102,11 @@ static void on_nexthop(void *userdata, uint32_t id, const struct nexthop_result 
 			  nexthop_state_name(res->state));
 	if ((res->state == NEXTHOP_NO_ROUTE || res->state == NEXTHOP_LOCAL) &&
 	    node->hop.state != res->state)
-		log_warn("node %s/%s: %s is %s: packets for it are dropped", node->pool->name,
-			 node->name, address_format(&node->endpoint.addr, text),
-			 res->state == NEXTHOP_LOCAL ? "an address of this host"
-						     : "not reachable by any route");
+		notice(&node->pool->notices, NOTICE_NO_ROUTE, agent_now_ms(agent), LOG_LEVEL_WARN,
+		       "node %s/%s: %s is %s: packets for it are dropped", node->pool->name,
+		       node->name, address_format(&node->endpoint.addr, text),
+		       res->state == NEXTHOP_LOCAL ? "an address of this host"
+						   : "not reachable by any route");
 	node->hop = *res;
 	agent_publish_nexthop(agent, node);
 }
@@ -152,33 +157,64 @@ static void step_nexthop(struct agent *agent, int64_t now_ms)
 
 void agent_node_changed(struct node *node, const struct health_change *change)
 {
+	enum log_level level = LOG_LEVEL_INFO;
+	int64_t now_ms = agent_now_ms(node->agent);
+
 	if (change->from != change->to) {
 		node->n_transitions++;
 		node->pool->n_transitions[change->to]++;
-		log_write(change->to == LB_STATE_UNHEALTHY ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
-			  "node %s/%s: %s -> %s: %s", node->pool->name, node->name,
-			  health_state_name(change->from), health_state_name(change->to),
-			  change->cause);
+		if (change->to == LB_STATE_UNHEALTHY)
+			level = LOG_LEVEL_WARN;
+		notice_change(&node->pool->notices, change->from, change->to, now_ms, level,
+			      "node %s/%s: %s -> %s: %s", node->pool->name, node->name,
+			      health_state_name(change->from), health_state_name(change->to),
+			      change->cause);
 	} else {
-		log_info("node %s/%s: stays %s; by itself %s -> %s: %s", node->pool->name,
-			 node->name, health_state_name(change->to),
-			 health_state_name(change->under_from),
-			 health_state_name(change->under_to), change->cause);
+		notice_change(&node->pool->notices, change->under_from, change->under_to, now_ms,
+			      level, "node %s/%s: stays %s; by itself %s -> %s: %s",
+			      node->pool->name, node->name, health_state_name(change->to),
+			      health_state_name(change->under_from),
+			      health_state_name(change->under_to), change->cause);
 	}
 	node->pool->dirty = true;
 	agent_kick(node->agent);
 }
 
+static void judge_dirty(struct agent *agent)
+{
+	int64_t now_ms = agent_now_ms(agent), later_us = INT64_MAX;
+
+	for (uint32_t i = 0; i < agent->n_pools; i++) {
+		struct pool *pool = agent->pools[i];
+
+		if (!pool->dirty)
+			continue;
+		if (!pool_is_quiet(pool, agent_clock_us()))
+			pool_judge(pool, now_ms);
+		else if (pool->quiet_until_us < later_us)
+			later_us = pool->quiet_until_us;
+	}
+	if (later_us == INT64_MAX)
+		return;
+	(void)sd_event_source_set_time(agent->later, (uint64_t)later_us);
+	(void)sd_event_source_set_enabled(agent->later, SD_EVENT_ONESHOT);
+}
+
+static int on_later(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	(void)s;
+	(void)usec;
+	judge_dirty(userdata);
+	return 0;
+}
+
 static int on_kick(sd_event_source *s, void *userdata)
 {
 	struct agent *agent = userdata;
-	int64_t now_ms = agent_now_ms(agent);
 
 	(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
-	for (uint32_t i = 0; i < agent->n_pools; i++)
-		if (agent->pools[i]->dirty)
-			pool_judge(agent->pools[i], now_ms);
-	step_nexthop(agent, now_ms);
+	judge_dirty(agent);
+	step_nexthop(agent, agent_now_ms(agent));
 	return 0;
 }
 
@@ -332,6 +368,9 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 				    on_nexthop_io, agent);
 	if (r >= 0)
 		r = sd_event_add_defer(agent->event, &agent->kick, on_kick, agent);
+	if (r >= 0)
+		r = sd_event_add_time(agent->event, &agent->later, CLOCK_MONOTONIC, UINT64_MAX, 1,
+				      on_later, agent);
 	if (r < 0) {
 		set_error(err, "cannot start: %s", strerror(-r));
 		return r;
@@ -360,9 +399,7 @@ static void log_attached(const struct agent *agent)
 								 : "");
 }
 
-/* With dataplane dpdk, sluice-dpdk has the devices, and none gets a program. */
-static int attach_configured(struct agent *agent, const struct config *cfg,
-			     struct attach_error *err)
+int agent_attach(struct agent *agent, const struct config *cfg, struct attach_error *err)
 {
 	uint32_t n = cfg->dataplane == CONFIG_DATAPLANE_DPDK ? 0 : cfg->n_interfaces;
 
@@ -391,7 +428,7 @@ int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
 		r = agent_apply(agent, *cfg, true, now_ms, err);
 	}
 	if (r == 0)
-		r = attach_configured(agent, *cfg, err);
+		r = agent_attach(agent, *cfg, err);
 	if (r < 0) {
 		agent->cfg = NULL;
 		agent_free(&agent);
@@ -428,6 +465,7 @@ void agent_free(struct agent **agent)
 	interfaces_free(&a->interfaces);
 	attach_close(&a->attach);
 	sd_event_source_disable_unref(a->kick);
+	sd_event_source_disable_unref(a->later);
 	sd_event_unref(a->event);
 	config_free(&a->cfg);
 	free(a);
@@ -444,7 +482,7 @@ static void on_config_file(void *userdata)
 	config_errors_free(&errs);
 }
 
-static void watch_config(struct agent *agent)
+void agent_watch_config(struct agent *agent)
 {
 	int r = 0;
 
@@ -468,15 +506,11 @@ int agent_start(struct agent *agent, struct attach_error *err)
 		return r;
 	}
 	fallback_apply(agent->fallback, now_ms);
-	watch_config(agent);
+	agent_watch_config(agent);
 	return 0;
 }
 
-/*
- * Looking into libxdp's dispatcher takes CAP_SYS_ADMIN, which the agent gave up: what is in it
- * stays as it is until the next start.
- */
-static bool is_locked(const struct agent *agent)
+bool agent_is_locked(const struct agent *agent)
 {
 	uint32_t n;
 	const struct attach_status *st = attach_status(agent->attach, &n);
@@ -491,7 +525,7 @@ int agent_detach(struct agent *agent, struct attach_error *err)
 {
 	int r = 0;
 
-	if (is_locked(agent)) {
+	if (agent_is_locked(agent)) {
 		set_error(err, "the program runs in libxdp's dispatcher, which takes root to change");
 		r = -EPERM;
 	} else {
@@ -499,134 +533,5 @@ int agent_detach(struct agent *agent, struct attach_error *err)
 	}
 	if (r == 0 || r == -EPERM)
 		fallback_detach(agent->fallback);
-	return r;
-}
-
-/* --- reload ----------------------------------------------------------------------------------- */
-
-static int refuse(struct agent *agent, int r, const char *text)
-{
-	agent->n_reloads_refused++;
-	snprintf(agent->reload_error, sizeof(agent->reload_error), "%s", text);
-	log_error("reload refused, the old configuration stays: %s", text);
-	return r;
-}
-
-/* Refuse what cannot change while maps and sockets are in use; the first such change is named. */
-static int check_effect(struct agent *agent, const struct config *cfg,
-			const struct config_diff *diff)
-{
-	const struct config_change *change;
-	char line[256], text[AGENT_ERROR_MAX];
-
-	if (diff->effect == CONFIG_EFFECT_LIVE)
-		return 0;
-	change = config_diff_find(diff, diff->effect);
-	snprintf(text, sizeof(text), "%s: %s: %s", cfg->path,
-		 config_change_format(change, line, sizeof(line)),
-		 diff->effect == CONFIG_EFFECT_DETACH
-			 ? "needs 'sluicectl detach' and a new start"
-			 : "needs a restart of the agent (forwarding goes on meanwhile)");
-	return refuse(agent, -EBUSY, text);
-}
-
-static bool runs_as_configured(const struct agent *agent, const struct config *cfg)
-{
-	uint32_t n;
-	const struct attach_status *st = attach_status(agent->attach, &n);
-
-	if (n != cfg->n_interfaces)
-		return false;
-	for (uint32_t i = 0; i < n; i++)
-		if (strcmp(st[i].name, cfg->interfaces[i].name) ||
-		    st[i].mode != cfg->interfaces[i].mode ||
-		    st[i].priority != cfg->interfaces[i].priority)
-			return false;
-	return true;
-}
-
-static int attach_again(struct agent *agent, const struct config *cfg, struct attach_error *err)
-{
-	/* Loading a program takes the verifier a second and more, in which nothing is checked. */
-	if (runs_as_configured(agent, cfg))
-		return 0;
-	if (!is_locked(agent))
-		return attach_configured(agent, cfg, err);
-	set_error(err, "interfaces: the program runs in libxdp's dispatcher, which takes root to "
-		       "change: restart the agent (forwarding goes on meanwhile)");
-	return -EPERM;
-}
-
-/* Take over cfg, or put everything back as old has it. */
-static int replace_config(struct agent *agent, struct config *old, struct config *cfg,
-			  struct attach_error *err)
-{
-	struct attach_error ignored = {};
-	int64_t now_ms = agent_now_ms(agent);
-	int r;
-
-	r = attach_again(agent, cfg, err);
-	if (r == 0)
-		r = agent_apply(agent, cfg, false, now_ms, err);
-	if (r == 0)
-		return 0;
-	(void)attach_again(agent, old, &ignored);
-	if (agent_apply(agent, old, false, now_ms, &ignored) < 0)
-		log_error("the old configuration could not be put back whole: %s", ignored.text);
-	return r;
-}
-
-static void log_changes(const struct config_diff *diff)
-{
-	char line[512];
-
-	for (uint32_t i = 0; i < diff->n && i < CHANGES_LOGGED; i++)
-		log_info("reload: %s", config_change_format(&diff->changes[i], line, sizeof(line)));
-	if (diff->n > CHANGES_LOGGED)
-		log_info("reload: and %u changes more", diff->n - CHANGES_LOGGED);
-	if (!diff->n)
-		log_info("reload: nothing changes");
-}
-
-/* cfg is in force. */
-static void finish_reload(struct agent *agent, struct config *cfg)
-{
-	agent->n_reloads++;
-	agent->reload_error[0] = '\0';
-	if (!agent->debug)
-		log_set_level((enum log_level)cfg->log_level);
-	log_changes(agent->diff);
-	log_info("configuration reloaded from %s", cfg->path);
-	watch_config(agent);
-}
-
-int agent_reload(struct agent *agent, struct config_errors *errs, struct config_diff **ret_diff)
-{
-	struct config *cfg = NULL, *old = agent->cfg;
-	struct attach_error err = {};
-	int r;
-
-	if (agent->watch)
-		file_watch_seen(agent->watch);
-	r = config_load(old->path, &cfg, errs);
-	if (r < 0)
-		return refuse(agent, r, errs->n ? errs->items[0].text : strerror(-r));
-	r = config_diff(old, cfg, &agent->diff);
-	if (r < 0)
-		refuse(agent, r, strerror(-r));
-	else
-		r = check_effect(agent, cfg, agent->diff);
-	if (r == 0) {
-		r = replace_config(agent, old, cfg, &err);
-		if (r < 0)
-			refuse(agent, r, err.text);
-	}
-	if (r == 0) {
-		finish_reload(agent, cfg);
-		if (ret_diff)
-			*ret_diff = TAKE_PTR(agent->diff);
-	}
-	config_diff_free(&agent->diff);
-	config_free(r < 0 ? &cfg : &old);
 	return r;
 }

@@ -59,6 +59,7 @@ struct agent {
 	uint64_t layout; /* rises when a pool, a node or a VIP comes or goes */
 	struct node *by_id[LB_BACKENDS_MAX];
 	sd_event_source *kick; /* runs judgements that became due, once per loop round */
+	sd_event_source *later; /* those of pools that were to wait */
 	int64_t started_ms;
 	int64_t ticked_ms; /* last time; 0: not yet */
 	int64_t scan_due_ms;
@@ -123,6 +124,7 @@ void agent_node_changed(struct node *node, const struct health_change *change);
 int64_t agent_now_ms(const struct agent *agent); /* CLOCK_MONOTONIC */
 uint64_t agent_boottime_ms(void);
 int64_t agent_clock_ms(void); /* CLOCK_MONOTONIC at this moment: for what must not be dated back */
+int64_t agent_clock_us(void); /* likewise */
 int64_t agent_realtime_ms(void); /* for people and for Prometheus; nothing is decided by it */
 
 #endif

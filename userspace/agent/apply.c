@@ -85,7 +85,8 @@ static int add_node(struct agent *agent, struct pool *pool, const struct config_
 	if (r < 0)
 		return fail(err, r, "node", cfg->name);
 	if (!at_start)
-		log_info("node %s/%s: added", pool->name, node->name);
+		notice(&pool->notices, NOTICE_ADDED, now_ms, LOG_LEVEL_INFO, "node %s/%s: added",
+		       pool->name, node->name);
 	return 0;
 }
 
@@ -131,20 +132,40 @@ struct wanted {
 	uint32_t n[2];
 };
 
-static const struct config_node *find_cfg(const struct wanted *wanted, const struct node *node)
+/*
+ * Both look on from where the last one was found, *hint: the two sides are mostly in one order, and
+ * thousands of nodes are not to be compared with thousands.
+ */
+static const struct config_node *find_cfg(const struct wanted *wanted, const struct node *node,
+					  uint32_t *hint)
 {
-	for (int part = 0; part < 2; part++)
-		for (uint32_t i = 0; i < wanted->n[part]; i++)
-			if (same_node(node, &wanted->nodes[part][i]))
-				return &wanted->nodes[part][i];
+	const uint32_t n = wanted->n[0] + wanted->n[1];
+
+	for (uint32_t k = 0; k < n; k++) {
+		uint32_t i = (*hint + k) % n;
+		const struct config_node *cfg = i < wanted->n[0]
+							? &wanted->nodes[0][i]
+							: &wanted->nodes[1][i - wanted->n[0]];
+
+		if (!same_node(node, cfg))
+			continue;
+		*hint = i + 1;
+		return cfg;
+	}
 	return NULL;
 }
 
-static struct node *find_node(const struct pool *pool, const struct config_node *cfg)
+static struct node *find_node(const struct pool *pool, const struct config_node *cfg,
+			      uint32_t *hint)
 {
-	for (uint32_t i = 0; i < pool->n_nodes; i++)
-		if (same_node(pool->nodes[i], cfg))
-			return pool->nodes[i];
+	for (uint32_t k = 0; k < pool->n_nodes; k++) {
+		uint32_t i = (*hint + k) % pool->n_nodes;
+
+		if (!same_node(pool->nodes[i], cfg))
+			continue;
+		*hint = i + 1;
+		return pool->nodes[i];
+	}
 	return NULL;
 }
 
@@ -159,16 +180,19 @@ static void forget_nodes(struct agent *agent, struct node **gone, uint32_t n, in
 
 /* Take nodes that are not wanted out of the pool. Returns their number; they are the caller's. */
 static uint32_t take_out_nodes(struct agent *agent, struct pool *pool,
-			       const struct wanted *wanted, struct node **gone)
+			       const struct wanted *wanted, int64_t now_ms, struct node **gone)
 {
-	uint32_t n = 0;
+	uint32_t i = 0, hint = 0, n = 0;
 
-	for (uint32_t i = pool->n_nodes; i-- > 0;) {
+	while (i < pool->n_nodes) {
 		struct node *node = pool->nodes[i];
 
-		if (find_cfg(wanted, node))
+		if (find_cfg(wanted, node, &hint)) {
+			i++;
 			continue;
-		log_info("node %s/%s: removed", pool->name, node->name);
+		}
+		notice(&pool->notices, NOTICE_REMOVED, now_ms, LOG_LEVEL_INFO,
+		       "node %s/%s: removed", pool->name, node->name);
 		nexthop_remove(agent->nexthop, node->id);
 		agent->by_id[node->id] = NULL;
 		pool_remove(pool, node);
@@ -178,9 +202,9 @@ static uint32_t take_out_nodes(struct agent *agent, struct pool *pool,
 }
 
 static int apply_node(struct agent *agent, struct pool *pool, const struct config_node *cfg,
-		      bool at_start, int64_t now_ms, struct attach_error *err)
+		      bool at_start, int64_t now_ms, uint32_t *hint, struct attach_error *err)
 {
-	struct node *node = find_node(pool, cfg);
+	struct node *node = find_node(pool, cfg, hint);
 
 	if (!node)
 		return add_node(agent, pool, cfg, at_start, now_ms, err);
@@ -191,17 +215,18 @@ static int apply_node(struct agent *agent, struct pool *pool, const struct confi
 static int apply_wanted(struct agent *agent, struct pool *pool, const struct wanted *wanted,
 			bool at_start, int64_t now_ms, struct attach_error *err)
 {
+	uint32_t hint = 0;
 	int r;
 
 	for (uint32_t i = 0; i < wanted->n[0]; i++) {
-		r = apply_node(agent, pool, &wanted->nodes[0][i], at_start, now_ms, err);
+		r = apply_node(agent, pool, &wanted->nodes[0][i], at_start, now_ms, &hint, err);
 		if (r < 0)
 			return r;
 	}
 	for (uint32_t i = 0; i < wanted->n[1]; i++) {
 		struct attach_error own = {};
 
-		r = apply_node(agent, pool, &wanted->nodes[1][i], at_start, now_ms, &own);
+		r = apply_node(agent, pool, &wanted->nodes[1][i], at_start, now_ms, &hint, &own);
 		if (r < 0)
 			log_error("pool %s: discovery: %s", pool->name,
 				  own.text[0] ? own.text : strerror(-r));
@@ -221,7 +246,7 @@ int agent_apply_nodes(struct agent *agent, struct pool *pool, bool at_start, int
 		r = discovery_nodes(pool->discovery, &wanted.nodes[1], &wanted.n[1]);
 	if (r < 0)
 		return fail(err, r, "pool", pool->name);
-	n_gone = take_out_nodes(agent, pool, &wanted, gone);
+	n_gone = take_out_nodes(agent, pool, &wanted, now_ms, gone);
 	r = apply_wanted(agent, pool, &wanted, at_start, now_ms, err);
 	if (r == 0)
 		discovery_settle(pool->discovery);

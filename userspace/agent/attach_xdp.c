@@ -225,6 +225,12 @@ static int load_plain(struct run *run)
 	return 0;
 }
 
+/* Once in a run, and only if it is needed: the verifier takes half a second. */
+static int need_plain(struct run *run)
+{
+	return run->skel ? 0 : load_plain(run);
+}
+
 /* The program as libxdp takes it, still to be loaded (it decides as what); one a priority. */
 static int libxdp_program(struct run *run, uint32_t priority, struct xdp_program **ret)
 {
@@ -366,7 +372,9 @@ static int add_program(struct run *run, const struct config_interface *iface, st
 	struct seen now;
 	int r;
 
-	r = libxdp_program(run, iface->priority, &prog);
+	r = need_plain(run);
+	if (r == 0)
+		r = libxdp_program(run, iface->priority, &prog);
 	if (r < 0)
 		return r;
 	attach_log_clear();
@@ -390,8 +398,10 @@ static int swap_alone(struct run *run, const struct config_interface *iface, str
 {
 	LIBBPF_OPTS(bpf_xdp_attach_opts, opts);
 	const struct attach_program *known = attach_program_known(run->a, step->before.prog_id);
-	int r;
+	int r = need_plain(run);
 
+	if (r < 0)
+		return r;
 	step->old_fd = known ? fcntl(known->fd, F_DUPFD_CLOEXEC, 3)
 			     : bpf_prog_get_fd_by_id(step->before.prog_id);
 	if (step->old_fd < 0)
@@ -445,8 +455,8 @@ static int attach_one(struct run *run, const struct config_interface *iface)
 	step->status.how = before->how;
 	step->status.change = ATTACH_CHANGE_NONE;
 	if (before->how == ATTACH_HOW_ALONE)
-		return strcmp(before->tag, run->plain.tag) ? swap_alone(run, iface, step) : 0;
-	return strcmp(before->tag, run->plain.tag) || before->priority != iface->priority
+		return strcmp(before->tag, run->a->tag) ? swap_alone(run, iface, step) : 0;
+	return strcmp(before->tag, run->a->tag) || before->priority != iface->priority
 		       ? add_program(run, iface, step)
 		       : 0;
 }
@@ -581,8 +591,8 @@ static int run_all(struct run *run, const struct config_interface *interfaces, u
 	int r;
 
 	remember_pinned(run->a);
-	if (n > 0) {
-		r = load_plain(run);
+	if (n > 0 && !run->a->tag[0]) {
+		r = need_plain(run);
 		if (r < 0)
 			return r;
 	}

@@ -125,6 +125,8 @@ VALUE(limited, pool->verdict.limited)
 VALUE(slots, pool->n_slots)
 VALUE(in_transition, publish_in_transition(now->agent->publish, pool->id))
 VALUE(builds, pool->n_builds)
+VALUE(change, pool->n_builds ? (double)pool->change_us / 1e6 : NAN)
+VALUE(change_max, pool->n_builds ? (double)pool->change_max_us / 1e6 : NAN)
 VALUE(build_failures, pool->n_build_failures)
 VALUE(words, pool->n_words)
 VALUE(table_age, pool->n_builds ? export_age_s(now, pool->built_ms) : NAN)
@@ -192,6 +194,10 @@ static const struct export_family pool_families[] = {
 	GAUGE("sluice_pool_slots_in_transition", in_transition,
 	      "Slots whose older connections still belong to another node."),
 	COUNT("sluice_pool_table_builds_total", builds, "Times its table was built."),
+	GAUGE("sluice_pool_change_seconds", change,
+	      "What the latest change of its table took, from judgement to maps written."),
+	GAUGE("sluice_pool_change_max_seconds", change_max,
+	      "The longest of these since the agent started."),
 	COUNT("sluice_pool_table_build_failures_total", build_failures,
 	      "Times that failed, and the old table stayed."),
 	COUNT("sluice_pool_slots_written_total", words, "Slots that changed."),

@@ -235,7 +235,8 @@ static void on_check(struct probe *p, void *userdata, const struct probe_result 
 	node->n_checks++;
 	probe.result = judge(node, res, node->last_cause, sizeof(node->last_cause));
 	if (!probe.result) {
-		log_warn("node %s/%s: check not made: %s", node->pool->name, node->name, res->cause);
+		notice(&node->pool->notices, NOTICE_NOT_ASKED, res->now_ms, LOG_LEVEL_WARN,
+		       "node %s/%s: check not made: %s", node->pool->name, node->name, res->cause);
 		return;
 	}
 	if (hold_excuses(node, res)) {
@@ -321,16 +322,17 @@ static void publish_own_score(struct node *node, int64_t now_ms)
 	node->pool->samples_new = true;
 }
 
-static void report_unmatched(struct node_page *page)
+static void report_unmatched(struct node_page *page, int64_t now_ms)
 {
 	uint32_t fields = metrics_watch_update(&page->watch, page->reader);
 	char text[256];
 
 	for (int f = 0; f < LOAD_FIELD_N; f++)
 		if (fields & LOAD_HAS(f))
-			log_warn("node %s/%s: %s never matched: %s", page->node->pool->name,
-				 page->node->name, load_field_name(f),
-				 metrics_reader_explain(page->reader, f, text, sizeof(text)));
+			notice(&page->node->pool->notices, NOTICE_UNMATCHED, now_ms, LOG_LEVEL_WARN,
+			       "node %s/%s: %s never matched: %s", page->node->pool->name,
+			       page->node->name, load_field_name(f),
+			       metrics_reader_explain(page->reader, f, text, sizeof(text)));
 }
 
 /* What this host added before a scrape that failed may have to be subtracted all the same. */
@@ -355,8 +357,9 @@ static void scrape_failed(struct node_page *page, const struct probe_result *res
 	page->n_failed++;
 	snprintf(page->cause, sizeof(page->cause), "%s", cause);
 	if (!page->failing && !hold_excuses(node, res)) {
-		log_info("node %s/%s: no load from %s: %s", node->pool->name, node->name,
-			 page->cfg->path, cause);
+		notice(&node->pool->notices, NOTICE_NO_LOAD, res->now_ms, LOG_LEVEL_INFO,
+		       "node %s/%s: no load from %s: %s", node->pool->name, node->name,
+		       page->cfg->path, cause);
 		page->failing = true;
 	}
 	if (page->own)
@@ -384,13 +387,14 @@ static void on_scrape(struct probe *p, void *userdata, const struct probe_result
 	if (res->outcome == PROBE_PASS &&
 	    metrics_reader_end(page->reader, end, &page->sample) == 0) {
 		if (page->failing)
-			log_info("node %s/%s: load from %s again", node->pool->name, node->name,
-				 page->cfg->path);
+			notice(&node->pool->notices, NOTICE_LOAD, res->now_ms, LOG_LEVEL_INFO,
+			       "node %s/%s: load from %s again", node->pool->name, node->name,
+			       page->cfg->path);
 		page->failing = false;
 		page->cause[0] = '\0';
 		page->sample_ms = page->begin_ms;
 		page->n_ok++;
-		report_unmatched(page);
+		report_unmatched(page, res->now_ms);
 		merge_pages(node, res->now_ms);
 		if (page->own)
 			publish_own_score(node, res->now_ms);

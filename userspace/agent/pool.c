@@ -15,6 +15,8 @@
 #define FIGURES_EVERY_MS 250
 #define SETTLE_MS	 2000
 #define RETRY_MS	 1000 /* after something failed for want of memory */
+#define QUIET_TIMES	 4    /* a change that took so long keeps others waiting for so often that */
+#define QUIET_MAX_US	 100000
 
 bool pool_tracks(const struct config_pool *cfg)
 {
@@ -227,13 +229,25 @@ static int build(struct pool *pool, const struct weight_verdict *verdict)
 	return r;
 }
 
-/* The schedule of the round robins, and the list that exact scans read. */
+/* The schedule of the round robins; nobody else reads one. */
+static int build_turns(const struct pool *pool, const struct publish_member *members,
+		       uint16_t turns[LB_TURNS_MAX])
+{
+	enum publish_turns kind = PUBLISH_TURNS_WEIGHTED;
+
+	if (pool->cfg->policy == CONFIG_POLICY_ROUND_ROBIN)
+		kind = PUBLISH_TURNS_PLAIN;
+	else if (pool->cfg->policy != CONFIG_POLICY_WEIGHTED_ROUND_ROBIN)
+		return 0;
+	return publish_turns_build(members, pool->n_nodes, kind, turns);
+}
+
+/* Turns, and the list that exact scans read. */
 static int publish_lists(struct pool *pool)
 {
 	_cleanup_free_ struct publish_member *members = NULL;
 	_cleanup_free_ uint16_t *ids = NULL;
 	_cleanup_free_ uint16_t *turns = NULL;
-	enum publish_turns kind = PUBLISH_TURNS_WEIGHTED;
 	uint32_t n = 0;
 	int r;
 
@@ -248,9 +262,7 @@ static int publish_lists(struct pool *pool)
 		if (members[i].weight)
 			ids[n++] = members[i].backend;
 	}
-	if (pool->cfg->policy == CONFIG_POLICY_ROUND_ROBIN)
-		kind = PUBLISH_TURNS_PLAIN;
-	r = publish_turns_build(members, pool->n_nodes, kind, turns);
+	r = build_turns(pool, members, turns);
 	if (r < 0)
 		return r;
 	publish_turns(pool->agent->publish, pool->id, turns, (uint32_t)r);
@@ -315,10 +327,28 @@ static bool take_weights(struct pool *pool, const struct weight_output *out)
 	return changed;
 }
 
+static void note_change(struct pool *pool, int64_t begin_us)
+{
+	const int64_t now_us = agent_clock_us(), took_us = now_us - begin_us;
+
+	pool->change_us = took_us;
+	if (took_us > pool->change_max_us)
+		pool->change_max_us = took_us;
+	pool->quiet_until_us =
+		now_us + (took_us < QUIET_MAX_US / QUIET_TIMES ? took_us * QUIET_TIMES : QUIET_MAX_US);
+}
+
+bool pool_is_quiet(const struct pool *pool, int64_t now_us)
+{
+	return now_us < pool->quiet_until_us;
+}
+
 void pool_judge(struct pool *pool, int64_t now_ms)
 {
 	_cleanup_free_ struct weight_member *members = calloc(pool->n_nodes + 1, sizeof(*members));
 	_cleanup_free_ struct weight_output *out = calloc(pool->n_nodes + 1, sizeof(*out));
+	const int64_t begin_us = agent_clock_us();
+	const uint64_t n_builds = pool->n_builds;
 	struct weight_verdict verdict;
 
 	pool->dirty = false;
@@ -349,6 +379,8 @@ void pool_judge(struct pool *pool, int64_t now_ms)
 	if (!pool->settled && pool->next_ms > pool->created_ms + SETTLE_MS)
 		pool->next_ms = pool->created_ms + SETTLE_MS;
 	pool_publish_scores(pool, now_ms);
+	if (pool->n_builds > n_builds)
+		note_change(pool, begin_us);
 }
 
 /* --- load ------------------------------------------------------------------------------------- */
@@ -421,6 +453,7 @@ void pool_tick(struct pool *pool, int64_t now_ms)
 	}
 	for (uint32_t i = 0; i < pool->n_nodes; i++)
 		node_tick(pool->nodes[i], now_ms);
+	notice_step(&pool->notices, pool->name, now_ms);
 	if (pool->dirty || now_ms >= pool->next_ms)
 		pool_judge(pool, now_ms);
 	else if (pool->samples_new || now_ms - pool->scores_ms >= SCORES_EVERY_MS)

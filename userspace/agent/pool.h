@@ -8,6 +8,7 @@
 
 #include "userspace/agent/config.h"
 #include "userspace/agent/node.h"
+#include "userspace/agent/notice.h"
 #include "userspace/agent/weight.h"
 
 struct agent;
@@ -44,7 +45,11 @@ struct pool {
 	uint64_t n_build_failures;
 	uint64_t n_words;    /* slots written so far */
 	int64_t built_ms;    /* last time */
+	int64_t change_us;     /* from judgement to maps written, of the latest change */
+	int64_t change_max_us; /* the longest since the start */
+	int64_t quiet_until_us; /* agent_clock_us(): changes until then wait and are taken together */
 	uint64_t n_transitions[LB_STATE_MAINTENANCE + 1]; /* of its nodes, into each state */
+	struct notices notices;
 };
 
 /* Returns 0 or -ENOMEM. The caller owns *ret_pool; nodes belong to the pool. */
@@ -62,6 +67,12 @@ struct node *pool_find(const struct pool *pool, const char *name);
 
 /* Judge weights now; build and publish if they changed. */
 void pool_judge(struct pool *pool, int64_t now_ms);
+
+/*
+ * Whether a change is to wait: one that comes alone acts at once, but while hundreds of nodes die
+ * the pool's tables are to take a part of the thread's time and not all of it.
+ */
+bool pool_is_quiet(const struct pool *pool, int64_t now_us);
 
 /* Publish load scores: base, hot, stale. */
 void pool_publish_scores(struct pool *pool, int64_t now_ms);
