@@ -4,9 +4,9 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
-import tempfile
 
 from sluice_testbed.cli import DEFAULT_PREFIX
 from sluice_testbed.state import state_path
@@ -134,7 +134,7 @@ def poll_mode_configuration(t):
     assert len(forms) >= 8, forms
     for form in ['"0000:01:00.0"', *forms]:
         path = os.path.join(t.log_dir, "poll.yaml")
-        whole = re.sub(r"interfaces:\n(?:  .*\n)+", "", text[0]) + text[1]
+        whole = re.sub(r"interfaces:\n(?:  .*\n)+", "", text[0]) + blocks(poll_mode(), "yaml")[0]
         with open(path, "w", encoding="utf-8") as f:
             f.write(whole.replace('"0000:01:00.0"', form))
         done = subprocess.run([SLUICECTL, "check-config", path], capture_output=True, text=True,
@@ -142,12 +142,31 @@ def poll_mode_configuration(t):
         equal((done.returncode, done.stderr), (0, ""), f"check-config with {form}")
 
 
-@case("the README's configuration is accepted", timeout_s=30)
+@case("the README's configurations are accepted", timeout_s=30)
 def configuration(t):
     t.need("sluicectl")
-    text = blocks(section("On a real machine"), "yaml")[0]
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=t.log_dir, delete=False) as f:
+    first, more = blocks(section("On a real machine"), "yaml")[:2]
+    head, vips = first.split("vips:\n")
+    for name, text in (("first", first), ("more", head + more + vips)):
+        path = os.path.join(t.log_dir, f"{name}.yaml")
+        for named in re.findall(r"/etc/sluice/([a-z.]+)", text):
+            with open(os.path.join(t.log_dir, named), "w", encoding="utf-8"):
+                pass
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text.replace("/etc/sluice/", t.log_dir + "/"))
+        done = subprocess.run([SLUICECTL, "check-config", path],
+                              capture_output=True, text=True, timeout=10, check=False)
+        equal((done.returncode, done.stderr), (0, ""), f"check-config of {name}")
+
+
+@case("the README's configuration of Prometheus is accepted, with the rules", timeout_s=30)
+def prometheus(t):
+    t.need("promtool")
+    [text] = [b for b in blocks(section("On a real machine"), "yaml") if "scrape_configs" in b]
+    path = os.path.join(t.log_dir, "prometheus.yml")
+    with open(path, "w", encoding="utf-8") as f:
         f.write(text)
-    done = subprocess.run([SLUICECTL, "check-config", f.name],
-                          capture_output=True, text=True, timeout=10, check=False)
-    equal((done.returncode, done.stderr), (0, ""), "check-config")
+    shutil.copy(os.path.join(ROOT, "tools", "prometheus", "sluice.rules.yml"), t.log_dir)
+    done = subprocess.run(["promtool", "check", "config", path],
+                          capture_output=True, text=True, timeout=20, check=False)
+    equal((done.returncode, "SUCCESS" in done.stdout), (0, True), done.stdout + done.stderr)

@@ -244,9 +244,9 @@ void show_status(const json_t *json)
 	const json_t *flows = json_object_get(json, "flows");
 	char uptime[32];
 
-	printf("sluiced %s, pid %lld, up %s, configuration %s\n", str(json, "version"),
-	       num(json, "pid"), show_ms(uptime, sizeof(uptime), num(json, "uptime_ms")),
-	       str(json, "config"));
+	printf("sluiced %s (map layout %lld), pid %lld, up %s, configuration %s\n",
+	       str(json, "version"), num(json, "map_layout"), num(json, "pid"),
+	       show_ms(uptime, sizeof(uptime), num(json, "uptime_ms")), str(json, "config"));
 	if (*str(json, "reload_error")) {
 		table_paint(TABLE_BAD, "LAST RELOAD REFUSED: ");
 		puts(str(json, "reload_error"));

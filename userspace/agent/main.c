@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "maps/abi.h"
 #include "userspace/agent/agent.h"
 #include "userspace/agent/control.h"
 #include "userspace/agent/export_server.h"
@@ -72,7 +73,7 @@ static int parse_options(int argc, char **argv, struct options *opt)
 			opt->keep_privileges = true;
 			break;
 		case 'v':
-			puts("sluiced " SLUICE_VERSION);
+			printf("sluiced " SLUICE_VERSION "\nmap layout %d\n", LB_ABI_VERSION);
 			return 1;
 		case 'h':
 			usage(stdout);
