@@ -242,6 +242,25 @@ static void test_a_list_that_changes_keeps_what_is_known(void **state)
 	assert_int_equal(attached("sl0"), 0);
 }
 
+static void test_a_start_that_fails_leaves_what_it_brought(void **state)
+{
+	const struct config_interface both[] = {
+		interfaces[0], {.name = "sl3", .mode = CONFIG_XDP_GENERIC, .priority = 20}};
+	struct attach_error err;
+
+	(void)state;
+	if (!is_alone())
+		skip();
+	run("ip link add sl3 type bridge && ip link set sl3 up");
+	if (attach_interfaces(attach, both, 2, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_not_equal(attached("sl3"), 0);
+	attach_abandon(attach);
+	assert_int_equal(attached("sl3"), 0);
+	assert_int_not_equal(attached("sl0"), 0); /* it ran before */
+	run("ip link del sl3");
+}
+
 static void own_namespaces(void)
 {
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
@@ -265,6 +284,7 @@ int main(int argc, char **argv)
 		T(test_a_device_that_comes_back_gets_it_again),
 		T(test_what_cannot_be_put_back_is_said_and_tried_ever_more_rarely),
 		T(test_a_list_that_changes_keeps_what_is_known),
+		T(test_a_start_that_fails_leaves_what_it_brought),
 	};
 
 	if (geteuid() != 0) {

@@ -214,6 +214,7 @@ def second_agent(t):
     third = Agent(service.tb.ingress, elsewhere, name="third")
     line = fails_to_start(third)
     assert "another agent answers" in line and agent.socket in line, line
+    equal(xdp_of(service.tb.ingress, "plain0"), None, "program that the third left on plain0")
     equal(agent.states(), {"node1": "healthy"}, "states, asked of the first")
     forwards(service)
 

@@ -181,3 +181,42 @@ def watched_link(t):
     agent.ctl("reload")
     holds_for(lambda: reloads(agent)[0] in (2, 3), 2, "reloads by hand and by the link")
     equal(agent.ctl("status")["vips"][0]["policy"], "p2c", "policy in force")
+
+
+@case("watch: backup files of editors are no change; a file that is away or half written changes "
+      "nothing until it is whole", 90)
+def watched_odd(t):
+    _, agent, settings = serve(t, watch=True)
+    folder, name = os.path.split(agent.config_path)
+
+    def in_force(policy: str, wanted: tuple[int, int]) -> None:
+        wait_until(lambda: agent.ctl("status")["vips"][0]["policy"] == policy, 10, policy)
+        equal(reloads(agent), wanted, f"reloads, and those refused, up to {policy}")
+        equal(len(agent.nodes()), 2, "nodes")
+
+    for other in (f"{name}~", f".{name}.swp", "4913", f"{name}.bak"):
+        path = write(os.path.join(folder, other), "pools: [{")
+        os.rename(path, path + ".x")
+        os.unlink(path + ".x")
+    settings["pools"][0]["policy"] = "hash"
+    agent.write_config({**settings, "watch": True})
+    in_force("hash", (1, 0))
+    os.unlink(agent.config_path)
+    agent.wait_log("reload refused.*No such file", 10)
+    in_force("hash", (1, 1))
+    settings["pools"][0]["policy"] = "round-robin"
+    agent.write_config({**settings, "watch": True})
+    in_force("round-robin", (2, 1))
+    settings["pools"][0]["policy"] = "least-conn"
+    text = json.dumps({**installed_frame(agent, settings), "watch": True})
+    with open(agent.config_path, "w", encoding="utf-8") as f:
+        f.write(text[:len(text) // 2])
+        f.flush()
+        wait_until(lambda: reloads(agent) == (2, 2), 10, "half of a file is refused")
+        in_force("round-robin", (2, 2))
+        f.write(text[len(text) // 2:])
+    in_force("least-conn", (3, 2))
+    agent.ctl("drain", "node1")
+    agent.write_config({**settings, "watch": True, "log_level": "debug"})
+    wait_until(lambda: reloads(agent) == (4, 2), 10, "one more reload")
+    equal(agent.states()["node1"], "draining", "a drain by hand, after a reload")

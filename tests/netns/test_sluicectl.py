@@ -10,7 +10,7 @@ import time
 
 from tests.lib import BUILD, loadgen, unixhttp
 from tests.lib.case import between, case, equal
-from tests.lib.service import Service
+from tests.lib.service import Service, xdp_of
 from tests.lib.wait import wait_until
 
 DONE, REFUSED, USAGE, NO_AGENT, NO_NODE, DEADLINE = range(6)
@@ -370,6 +370,7 @@ def permissions(t):
     agent.start(wait=False)
     equal(agent.process.wait(30), 1, "exit status with a group that is not there")
     assert "nobody-here" in agent.process.output(), agent.process.output()
+    assert xdp_of(service.tb.ingress), "the program that ran before is off"
     assert not os.path.exists(agent.socket), "a socket was left"
     agent.write_config({**service.config, "socket": agent.config_path})
     agent.start(wait=False)

@@ -472,6 +472,11 @@ void agent_free(struct agent **agent)
 	*agent = NULL;
 }
 
+void agent_abandon(struct agent *agent)
+{
+	attach_abandon(agent->attach);
+}
+
 static void on_config_file(void *userdata)
 {
 	struct agent *agent = userdata;

@@ -88,6 +88,13 @@ int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
  */
 int agent_start(struct agent *agent, struct attach_error *err);
 
+/*
+ * Something else of the start failed. Interfaces that this start brought the program to are left
+ * again, so that VIPs whose nodes nobody checks do not take their packets; what an earlier agent
+ * attached goes on.
+ */
+void agent_abandon(struct agent *agent);
+
 /* Ends the agent; program and maps stay. */
 void agent_free(struct agent **agent);
 

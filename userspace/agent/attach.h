@@ -98,6 +98,13 @@ int attach_interfaces(struct attach *a, const struct config_interface *interface
  */
 int attach_keep(struct attach *a, uint32_t i, struct attach_error *err);
 
+/*
+ * The start fails after all: take the program off where the last attach_interfaces() brought it to
+ * an interface that had none of ours. What ran before goes on. Errors are not reported: there is
+ * one already.
+ */
+void attach_abandon(struct attach *a);
+
 /* Where the program runs, in the order given; owned by a, until the next call. */
 const struct attach_status *attach_status(const struct attach *a, uint32_t *ret_n);
 

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "userspace/agent/attach_priv.h"
+#include "userspace/lib/cleanup.h"
 
 /* Id of the program that the kernel runs on the device, a dispatcher's if it is one; 0: none. */
 static int running_on(int ifindex, uint32_t *ret_id)
@@ -27,6 +29,19 @@ void attach_watch_begin(struct attach *a)
 {
 	for (uint32_t i = 0; i < a->n_status; i++)
 		(void)running_on(a->status[i].ifindex, &a->status[i].prog_id);
+}
+
+void attach_abandon(struct attach *a)
+{
+	_cleanup_free_ int *keep = calloc(a->n_status + 1, sizeof(*keep));
+	struct attach_error ignored;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; keep && i < a->n_status; i++)
+		if (a->status[i].change != ATTACH_CHANGE_ATTACHED)
+			keep[n++] = a->status[i].ifindex;
+	if (keep && n < a->n_status)
+		(void)attach_xdp_off(a, keep, n, &ignored);
 }
 
 /* The program of this build: what was attached last. */

@@ -159,10 +159,13 @@ static int run(const struct options *opt, struct config **cfg)
 		r = confine(opt, &err);
 	if (r == 0)
 		r = agent_start(agent, &err);
-	if (r < 0)
-		log_error("%s", err.text);
-	else
+	if (r == 0) {
 		r = loop_run(event, agent);
+	} else {
+		log_error("%s", err.text);
+		if (agent)
+			agent_abandon(agent);
+	}
 	export_server_free(&export);
 	control_free(&control);
 	agent_free(&agent);
