@@ -248,7 +248,7 @@ def dpdk_detached(t):
     assert "taken away" in dpdk.process.output(), dpdk.process.output()
 
 
-@case("DPDK: the demo's spread, drain, killed process and restarts", timeout_s=120)
+@case("DPDK: the demo's spread, drain, killed process and restarts", timeout_s=120, alone=True)
 def dpdk_demo(t):
     t.need("sluiced", "sluice-dpdk", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o")
     steps = [word for step in ("1", "4", "5", "8") for word in ("--step", step)]

@@ -76,7 +76,7 @@ def reserve_huge_pages(n: int) -> int:
     return before
 
 
-@case("DPDK: huge pages are used, without a file system for them", timeout_s=60)
+@case("DPDK: huge pages are used, without a file system for them", timeout_s=60, alone=True)
 def huge_pages(t):
     before = reserve_huge_pages(32)
     try:

@@ -72,7 +72,8 @@ def only(outputs: dict[str, str], start: str) -> str:
     return found[0]
 
 
-@case("the README's quick start does what it says, line by line, and leaves nothing", timeout_s=150)
+@case("the README's quick start does what it says, line by line, and leaves nothing", timeout_s=150,
+      alone=True)
 def quick_start(t):
     t.need("sluiced", "sluicectl", "mockbackend", "loadgen", "xdpattach", "curl")
     if os.path.exists(state_path(DEFAULT_PREFIX)):
