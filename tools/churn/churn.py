@@ -381,6 +381,11 @@ def control_of(s: Settings) -> Settings:
 def show(report: dict) -> None:
     print(f"  {report['streams']} streams ({report['streams_at_once']} at once, never fewer than "
           f"{report['streams_at_once_least']}), {report['bytes']} bytes; {report['actions']}")
+    if "flood" in report:
+        c = report["counters"]
+        print(f"  flood: {report['flood']['sent']} SYNs; entries added {c['flow_added']}, refused for "
+              f"want of room {c['overflow_half_open']}, over the rate {c['overflow_rate']}; streams "
+              f"learned {c['flow_learned']}, not learned {c['overflow_learn']}")
     print(f"  broken: {report['broken']}; by intent: {report['broken_by_intent']}; "
           f"by the balancer: {report['broken_by_balancer']} {report['causes']}")
 
