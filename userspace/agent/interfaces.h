@@ -13,7 +13,7 @@
 #include "userspace/agent/attach.h"
 
 #define INTERFACES_LOOK_MS	1000
-#define INTERFACES_LOOK_MAX_MS	30000 /* while it is taken off again and again, or in vain put back */
+#define INTERFACES_LOOK_MAX_MS	30000 /* while it is taken off time and again, or kept off */
 #define INTERFACES_CALM_MS	60000 /* without such a thing, the next one is the first again */
 
 struct interfaces;

@@ -52,6 +52,12 @@ static inline bool publish_swap(void *word, uint64_t *expected, uint64_t value)
 					   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
+/* publish.c: names, addresses and words of the maps */
+void publish_set_name(char to[LB_NAME_MAX], const char *name); /* cut off, never torn */
+int publish_check_name(const char *name); /* 0 or -ENAMETOOLONG */
+void publish_addr_words(const struct address *a, __be32 ret_addr[4]); /* IPv4 as ::ffff:a.b.c.d */
+uint64_t publish_word_at(const void *p, size_t offset);
+
 /* publish_slots.c: memory for the pool's times; counts what the slots hold. 0 or -ENOMEM. */
 int publish_slots_adopt(struct publish *p, uint32_t pool, uint64_t now_ms);
 void publish_slots_clear(struct publish *p, uint32_t pool);
