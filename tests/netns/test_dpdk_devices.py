@@ -11,10 +11,10 @@ from tests.lib.dpdk import Dpdk
 from tests.lib.wait import wait_until
 
 
-def serve(t, make=None, driver=None, then=None, **kwargs):
+def serve(t, make=None, driver=None, then=None, layout="flat", **kwargs):
     """A testbed that forwards by the device that make(testbed) returns, after then(testbed)."""
     t.need("sluiced", "sluice-dpdk", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o")
-    tb = t.testbed(nodes=2)
+    tb = t.testbed(nodes=2, layout=layout)
     mock.start_all(tb)
     for node in tb.nodes:
         node.attach_decap()
@@ -45,6 +45,20 @@ def af_packet(t):
 @case("DPDK: net_af_xdp carries connections", timeout_s=60)
 def af_xdp(t):
     carries(t, driver="net_af_xdp")
+
+
+@case("DPDK: net_af_xdp loses nothing of what the host sends, from the first frame on")
+def af_xdp_first_frames(t):
+    tb, agent, dpdk = stand_alone(t, "net_af_xdp0,iface=eth0")
+    dpdk.start(agent.config_path)
+    # as many as there are buffers, each used once before any is used again
+    done = tb.ingress.run(["ping", "-q", "-c5000", "-f", "-W1", tb.nodes[0].ip4], check=False)
+    assert "5000 received" in done.stdout, done.stdout
+
+
+@case("DPDK: net_af_xdp carries connections in by one device and out by another", timeout_s=60)
+def af_xdp_two_devices(t):
+    carries(t, driver="net_af_xdp", layout="split")
 
 
 @case("DPDK: net_tap carries connections, its kernel side in a bridge with the NIC", timeout_s=60)
