@@ -44,7 +44,8 @@ def outage(t, policy, kill, seconds):
     assert "NOTHING IS FORWARDED: sluice-dpdk has not run for " in text, text
     dpdk.start(agent.config_path)
     agent.wait_log("sluice-dpdk forwards again", 3)
-    assert "Poll-mode workers: 1\n" in agent.ctl_run("status").stdout
+    text = agent.ctl_run("status")
+    assert "Poll-mode workers: 1\n" in text.stdout, text
     report = streams.wait(80)
     equal(went_down(agent), [], "nodes that went down")
     equal((report["completed"], report["broken"], report["failed"]), (STREAMS, 0, 0),

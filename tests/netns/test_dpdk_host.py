@@ -33,7 +33,7 @@ def neighbours(t):
     client, host = tb.client, tb.ingress
     for here, there in ((client, host), (host, client)):
         for address in (there.ip4, there.ip6):
-            here.ip("neigh", "flush", "all")
+            here.ip("neigh", "flush", "to", address)
             ping(here, address)
             ping(here, address, "-s", "8000")
     macs = {n["dst"]: n.get("lladdr") for n in client.ip_json("neigh", "show")}
