@@ -188,6 +188,93 @@ static void test_every_fixture(void **state)
 	}
 }
 
+/* What the samples of the servers do not show, read as a careful person would. */
+static const struct {
+	const char *name;
+	const char *preset;
+	const char *page;
+	double want[LOAD_FIELD_N];
+} small_pages[] = {
+	{"two models of one vLLM wait and run together, and the fuller cache counts",
+	 "vllm",
+	 "vllm:num_requests_waiting{engine=\"0\",model_name=\"a\"} 3.0\n"
+	 "vllm:num_requests_waiting{engine=\"0\",model_name=\"b\"} 4.0\n"
+	 "vllm:num_requests_running{engine=\"0\",model_name=\"a\"} 10.0\n"
+	 "vllm:num_requests_running{engine=\"0\",model_name=\"b\"} 20.0\n"
+	 "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"a\"} 0.2\n"
+	 "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"b\"} 0.96\n",
+	 {7, 30, 0.96, NONE, NONE, NONE, NONE}},
+	{"of both names of vLLM's cache the newer one counts, unless it says nothing",
+	 "vllm",
+	 "vllm:gpu_cache_usage_perc 0.4\nvllm:kv_cache_usage_perc NaN\n",
+	 {NONE, NONE, 0.4, NONE, NONE, NONE, NONE}},
+	{"version 0 with swapped requests, beside version 1's counters",
+	 "vllm",
+	 "vllm:num_requests_waiting 2\nvllm:num_requests_swapped 5\n"
+	 "vllm:iteration_tokens_total_count 9\nvllm:generation_tokens_total 900\n",
+	 {7, NONE, NONE, NONE, 9, NONE, NONE}},
+	{"ranks of tensor and pipeline repeat rank 0; those of data do not",
+	 "sglang",
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"0\",pp_rank=\"0\"} 6\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"1\",pp_rank=\"0\"} 6\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"0\",pp_rank=\"1\"} 6\n"
+	 "sglang:num_queue_reqs{dp_rank=\"1\",tp_rank=\"0\",pp_rank=\"0\"} 1\n"
+	 "sglang:num_queue_reqs{dp_rank=\"1\",tp_rank=\"1\",pp_rank=\"0\"} 1\n"
+	 "sglang:num_running_reqs{dp_rank=\"0\",tp_rank=\"0\"} 8\n"
+	 "sglang:num_running_reqs{dp_rank=\"0\",tp_rank=\"7\"} 8\n"
+	 "sglang:token_usage{tp_rank=\"0\"} 0.5\nsglang:token_usage{tp_rank=\"1\"} 0.6\n",
+	 {7, 8, 0.6, NONE, NONE, NONE, NONE}},
+	/* No server writes it; who joins the pages of two servers does. */
+	{"a series that comes twice counts twice",
+	 "tgi",
+	 "tgi_queue_size 4\ntgi_queue_size 9\ntgi_batch_current_size 2\n"
+	 "tgi_batch_current_size 2\n",
+	 {13, 4, NONE, NONE, NONE, NONE, NONE}},
+	{"a line cut short spoils its own sum and nothing else",
+	 "tgi",
+	 "tgi_queue_size 4\ntgi_queue_size \ntgi_batch_current_size 2\n",
+	 {NONE, 2, NONE, NONE, NONE, NONE, NONE}},
+	{"a GPU cut into instances reports no memory and drops out",
+	 "triton",
+	 "nv_gpu_memory_used_bytes{gpu_uuid=\"a\"} 0\n"
+	 "nv_gpu_memory_total_bytes{gpu_uuid=\"a\"} 0\n"
+	 "nv_gpu_memory_used_bytes{gpu_uuid=\"b\"} 30\n"
+	 "nv_gpu_memory_total_bytes{gpu_uuid=\"b\"} 40\n",
+	 {NONE, NONE, NONE, 0.75, NONE, NONE, NONE}},
+	{"used without total is no fraction",
+	 "triton",
+	 "nv_gpu_memory_used_bytes{gpu_uuid=\"a\"} 30\n"
+	 "nv_gpu_memory_total_bytes{gpu_uuid=\"b\"} 40\n",
+	 {NONE, NONE, NONE, NONE, NONE, NONE, NONE}},
+	{"requests of all models of Triton, running or not known",
+	 "triton-trtllm",
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"waiting\"} 2\n"
+	 "nv_trt_llm_request_metrics{model=\"b\",request_type=\"waiting\"} 3\n"
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"active\"} 50\n"
+	 "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"a\"} 0.1\n"
+	 "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"b\"} 0.8\n",
+	 {5, NONE, 0.8, NONE, NONE, NONE, NONE}},
+};
+
+static void test_small_pages(void **state)
+{
+	const struct preset_overrides none = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(small_pages); i++) {
+		struct preset_spec *spec = apply(small_pages[i].preset, &none);
+		const char *page = small_pages[i].page;
+		struct metrics_reader *r = NULL;
+		struct load_sample s;
+
+		assert_int_equal(metrics_reader_new(spec->sources[0].set, 0, &r), 0);
+		preset_spec_free(&spec);
+		assert_int_equal(read_page(r, page, strlen(page), 11, METRICS_END_FRAMED, &s), 0);
+		expect(small_pages[i].name, r, &s, small_pages[i].want);
+		metrics_reader_free(&r);
+	}
+}
+
 static void test_every_fixture_has_a_row(void **state)
 {
 	DIR *d = opendir(DIRECTORY);
@@ -535,6 +622,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_fixture),
 		cmocka_unit_test(test_every_fixture_has_a_row),
+		cmocka_unit_test(test_small_pages),
 		cmocka_unit_test(test_json_pages),
 		cmocka_unit_test(test_json_garbage),
 		cmocka_unit_test(test_json_deep_nesting),

@@ -27,7 +27,8 @@
  *   negative; [*] stands for every element. Numbers written as strings are refused.
  * - Arithmetic on several samples pairs those with the same labels (in JSON: the same [*]
  *   positions); a sample without a partner drops out.
- * - sum, max, min, avg, count make one number of many. An expression that ends with many is
+ * - sum, max, min, avg, count make one number of many. A series that comes twice counts twice: so
+ *   the joined pages of two servers are summed up right. An expression that ends with many is
  *   aggregated as its field says (see load_field_agg()).
  * - A value is absent if nothing matched; arithmetic with an absent value is absent. `x?` as a
  *   term of + or right of - is left out instead. `?` after a whole expression says that a page
