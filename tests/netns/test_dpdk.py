@@ -37,11 +37,25 @@ def all_answered(tb, vips, count=300):
               f"connections to {vip}")
 
 
+def metric(agent, name: str) -> float:
+    """A sample of /metrics, by its name with labels; 0 if there is none."""
+    text = agent.host.run(["curl", "-sS", "http://127.0.0.1:9911/metrics"]).stdout
+    found = [line.rpartition(" ")[2] for line in text.splitlines()
+             if line.rpartition(" ")[0] == name]
+    return float(found[0]) if found else 0
+
+
 def carries(t, mode, layout="flat", **kwargs):
     tb, agent, dpdk = serve(t, layout, {"mode": mode}, **kwargs)
     all_answered(tb, [tb.vip4] if mode == "nat" else [tb.vip4, tb.vip6])
     packets = sum(v["counters"]["packets"] for v in agent.ctl("vips")["vips"])
     assert packets >= 1200, f"{packets} packets counted"
+    vip = next(v for v in agent.ctl("vips")["vips"] if v["name"] == "vip4-1")
+    equal(metric(agent, 'sluice_vip_packets_total{vip="vip4-1"}'), vip["counters"]["packets"],
+          "packets of a VIP, as Prometheus sees them")
+    equal(metric(agent, 'sluice_dpdk_workers{state="running"}'), 2 if "cores" in kwargs else 1,
+          "workers")
+    assert metric(agent, 'sluice_dpdk_frames_total{worker="0",what="sent"}') > 500
     equal(dpdk.stop(), 0, "exit status of sluice-dpdk")
     assert "worker 0: received" in dpdk.process.output(), dpdk.process.output()
 
@@ -64,6 +78,17 @@ def dpdk_l2dsr(t):
 @case("DPDK: nat carries connections both ways")
 def dpdk_nat(t):
     carries(t, "nat")
+
+
+@case("DPDK: flows of mode nat are scanned and reported", timeout_s=60)
+def dpdk_nat_scan(t):
+    tb, agent, _ = serve(t, pool={"mode": "nat"})
+    streams = loadgen.Loadgen(tb.client, "stream", loadgen.url(tb.vip4), concurrency=25, count=25,
+                              rate=1000, tokens=200, duration=3).start()
+    streams.wait_active(25)
+    wait_until(lambda: metric(agent, "sluice_nat_flows") >= 25, 20, "25 flows are reported")
+    report = streams.wait(30)
+    equal((report["completed"], report["broken"]), (25, 0), "streams complete, broken")
 
 
 @case("DPDK: frames leave by another device than they came by")

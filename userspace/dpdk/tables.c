@@ -100,6 +100,14 @@ bool dpdk_tables_gone(const struct tables *t)
 	return __atomic_load_n(&t->control->abi, __ATOMIC_RELAXED) != LB_ABI_VERSION;
 }
 
+/* What a worker writes without being asked to share: whole cache lines, from a page's start on. */
+#define CACHE_LINE 64
+_Static_assert(sizeof(struct lb_worker) % CACHE_LINE == 0, "workers share a line");
+_Static_assert(sizeof(struct lb_limit) % CACHE_LINE == 0, "limits share a line");
+_Static_assert(LB_VIPS_MAX * sizeof(struct lb_count) % CACHE_LINE == 0, "VIP counters do");
+_Static_assert(LB_BACKENDS_MAX * sizeof(struct lb_count) % CACHE_LINE == 0, "node counters do");
+_Static_assert(LB_REASONS_MAX * sizeof(uint64_t) % CACHE_LINE == 0, "reasons do");
+
 void dpdk_tables_view(const struct tables *t, uint32_t n, struct dpdk_tables *ret_view)
 {
 	assert(n < LB_WORKERS_MAX && n < t->n_cpus);
