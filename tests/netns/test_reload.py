@@ -6,6 +6,7 @@ import os
 from tests.lib import config, mock, unixhttp
 from tests.lib.agent import Agent
 from tests.lib.case import case, equal
+from tests.lib.service import Service
 from tests.lib.wait import holds_for, wait_until
 
 NO_CHANGE, BAD, NO_AGENT, CHANGES, NEEDS_RESTART = 0, 1, 3, 6, 7
@@ -220,3 +221,33 @@ def watched_odd(t):
     agent.write_config({**settings, "watch": True, "log_level": "debug"})
     wait_until(lambda: reloads(agent) == (4, 2), 10, "one more reload")
     equal(agent.states()["node1"], "draining", "a drain by hand, after a reload")
+
+
+@case("orders outlast a reload; a node removed while it drains keeps its streams; another preset is "
+      "asked for its own pages", 90)
+def orders_and_presets(t):
+    service = Service(t, nodes=3)
+    agent = service.agent
+    agent.ctl("drain", "node2", "--now")
+    streams = service.streams(20, 10)
+    agent.ctl("drain", "node1")
+    service.pool["thresholds"]["warm_up"] = "1s"
+    equal(service.reload().returncode, 0, "exit status of the reload")
+    equal(agent.states(), {"node1": "draining", "node2": "maintenance", "node3": "healthy"},
+          "states after the reload")
+
+    service.pool["nodes"] = [n for n in service.pool["nodes"] if n["name"] != "node1"]
+    equal(service.reload().returncode, 0, "exit status of the reload")
+    equal(set(service.spread(40)["by_backend"]), {"node3"}, "nodes that answer")
+
+    service.pool["preset"] = "vllm"
+    equal(service.reload().returncode, 0, "exit status of the reload")
+    wait_until(lambda: agent.nodes()["node3"]["load"]["progress"] is not None, 5,
+               "the counter that only the new page has is known")
+    equal(agent.states(), {"node2": "maintenance", "node3": "healthy"}, "states")
+    agent.ctl("undrain", "node2")
+    agent.wait_states(node2="healthy")
+
+    report = streams.wait(60)
+    equal((report["completed"], report["causes"]), (20, {}), "streams that went on")
+    assert "node1" in report["by_backend"], report["by_backend"]
