@@ -99,6 +99,22 @@ static void many_are_some_lines_and_a_sum(void **state)
 	assert_int_equal(count(c, "pool east: and 481 more changes of state: 480 healthy -> "
 				  "unhealthy, 1 unhealthy -> warming"), 1);
 	assert_int_equal(count(c, "more"), 1);
+	assert_int_equal(count(c, "warning pool east: and"), 1); /* some went down */
+	free(c);
+}
+
+static void good_news_is_no_warning(void **state)
+{
+	struct capture *c = begin();
+	struct notices n = {0};
+
+	(void)state;
+	for (int i = 0; i < 50; i++)
+		notice_change(&n, LB_STATE_UNKNOWN, LB_STATE_HEALTHY, 5000, LOG_LEVEL_INFO, "up");
+	notice_step(&n, "pool", 6000);
+	end(c);
+	assert_int_equal(count(c, "info    pool pool: and 30 more changes of state: 30 unknown -> "
+				  "healthy"), 1);
 	free(c);
 }
 
@@ -137,6 +153,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_few_changes_are_a_line_each),
 		cmocka_unit_test(many_are_some_lines_and_a_sum),
+		cmocka_unit_test(good_news_is_no_warning),
 		cmocka_unit_test(kinds_do_not_crowd_each_other_out),
 		cmocka_unit_test(at_level_debug_every_line_is_there),
 	};

@@ -140,8 +140,9 @@ static bool is_usable(const struct discovery *d, const struct endpoint *ep)
 	char text[ENDPOINT_TEXT_MAX];
 
 	if (why)
-		log_warn("pool %s: discovery names %s, which is left out: it %s", d->pool->name,
-			 endpoint_format(ep, text), why);
+		notice(&d->pool->notices, NOTICE_UNFIT, agent_now_ms(d->agent), LOG_LEVEL_WARN,
+		       "pool %s: discovery names %s, which is left out: it %s", d->pool->name,
+		       endpoint_format(ep, text), why);
 	return !why;
 }
 
@@ -162,7 +163,8 @@ static int take_target(struct discovery *d, const struct discovery_target *targe
 		m->target.endpoint = ep;
 		name_member(cfg, m);
 	} else if (m->gone) {
-		log_info("pool %s: discovery names %s again", d->pool->name, m->name);
+		notice(&d->pool->notices, NOTICE_NAMED, agent_now_ms(d->agent), LOG_LEVEL_INFO,
+		       "pool %s: discovery names %s again", d->pool->name, m->name);
 	}
 	m->target = *target;
 	m->target.endpoint = ep;
@@ -184,7 +186,8 @@ static void mark_gone(struct discovery *d)
 				continue;
 		}
 		set_gone(d, m, true);
-		log_info("pool %s: discovery no longer names %s", d->pool->name, m->name);
+		notice(&d->pool->notices, NOTICE_UNNAMED, agent_now_ms(d->agent), LOG_LEVEL_INFO,
+		       "pool %s: discovery no longer names %s", d->pool->name, m->name);
 	}
 }
 

@@ -17,6 +17,9 @@ static const char *const words[NOTICE_N] = {
 	[NOTICE_NO_ROUTE] = "nodes that packets do not reach",
 	[NOTICE_ADDED] = "nodes added",
 	[NOTICE_REMOVED] = "nodes removed",
+	[NOTICE_NAMED] = "nodes that discovery names again",
+	[NOTICE_UNNAMED] = "nodes that discovery no longer names",
+	[NOTICE_UNFIT] = "targets of discovery that are left out",
 };
 
 /* Whether one more line may be written. */
@@ -80,11 +83,16 @@ static void describe_changes(const struct notices *n, char *buf, size_t size)
 
 static void sum_up(struct notices *n, enum notice_kind kind, const char *pool)
 {
+	enum log_level level = LOG_LEVEL_INFO;
 	char text[1024];
 
 	if (kind == NOTICE_STATE) {
 		describe_changes(n, text, sizeof(text));
-		log_warn("pool %s: and %u more changes of state: %s", pool, n->more[kind], text);
+		for (int from = 0; from < NOTICE_STATES; from++)
+			if (n->changes[from][LB_STATE_UNHEALTHY])
+				level = LOG_LEVEL_WARN;
+		log_write(level, "pool %s: and %u more changes of state: %s", pool, n->more[kind],
+			  text);
 		memset(n->changes, 0, sizeof(n->changes));
 	} else {
 		log_info("pool %s: and %u more %s", pool, n->more[kind], words[kind]);

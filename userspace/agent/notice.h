@@ -27,6 +27,9 @@ enum notice_kind {
 	NOTICE_NO_ROUTE,
 	NOTICE_ADDED,
 	NOTICE_REMOVED,
+	NOTICE_NAMED, /* by discovery, again */
+	NOTICE_UNNAMED,
+	NOTICE_UNFIT, /* discovery names what the pool cannot have */
 	NOTICE_N,
 };
 
