@@ -34,12 +34,22 @@ int64_t agent_now_ms(const struct agent *agent)
 	return 0;
 }
 
-int64_t agent_clock_us(void)
+static int64_t clock_us(clockid_t id)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(id, &ts);
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t agent_clock_us(void)
+{
+	return clock_us(CLOCK_MONOTONIC);
+}
+
+int64_t agent_cpu_us(void)
+{
+	return clock_us(CLOCK_THREAD_CPUTIME_ID);
 }
 
 int64_t agent_clock_ms(void)

@@ -132,6 +132,7 @@ int64_t agent_now_ms(const struct agent *agent); /* CLOCK_MONOTONIC */
 uint64_t agent_boottime_ms(void);
 int64_t agent_clock_ms(void); /* CLOCK_MONOTONIC at this moment: for what must not be dated back */
 int64_t agent_clock_us(void); /* likewise */
+int64_t agent_cpu_us(void);   /* processor time of this thread */
 int64_t agent_realtime_ms(void); /* for people and for Prometheus; nothing is decided by it */
 
 #endif

@@ -327,15 +327,16 @@ static bool take_weights(struct pool *pool, const struct weight_output *out)
 	return changed;
 }
 
-static void note_change(struct pool *pool, int64_t begin_us)
+/* Quiet follows the thread's own time: where others take the processor, waiting helps nobody. */
+static void note_change(struct pool *pool, int64_t begin_us, int64_t begin_cpu_us)
 {
-	const int64_t now_us = agent_clock_us(), took_us = now_us - begin_us;
+	const int64_t now_us = agent_clock_us();
+	const int64_t quiet_us = QUIET_TIMES * (agent_cpu_us() - begin_cpu_us);
 
-	pool->change_us = took_us;
-	if (took_us > pool->change_max_us)
-		pool->change_max_us = took_us;
-	pool->quiet_until_us =
-		now_us + (took_us < QUIET_MAX_US / QUIET_TIMES ? took_us * QUIET_TIMES : QUIET_MAX_US);
+	pool->change_us = now_us - begin_us;
+	if (pool->change_us > pool->change_max_us)
+		pool->change_max_us = pool->change_us;
+	pool->quiet_until_us = now_us + (quiet_us < QUIET_MAX_US ? quiet_us : QUIET_MAX_US);
 }
 
 bool pool_is_quiet(const struct pool *pool, int64_t now_us)
@@ -347,7 +348,7 @@ void pool_judge(struct pool *pool, int64_t now_ms)
 {
 	_cleanup_free_ struct weight_member *members = calloc(pool->n_nodes + 1, sizeof(*members));
 	_cleanup_free_ struct weight_output *out = calloc(pool->n_nodes + 1, sizeof(*out));
-	const int64_t begin_us = agent_clock_us();
+	const int64_t begin_us = agent_clock_us(), begin_cpu_us = agent_cpu_us();
 	const uint64_t n_builds = pool->n_builds;
 	struct weight_verdict verdict;
 
@@ -380,7 +381,7 @@ void pool_judge(struct pool *pool, int64_t now_ms)
 		pool->next_ms = pool->created_ms + SETTLE_MS;
 	pool_publish_scores(pool, now_ms);
 	if (pool->n_builds > n_builds)
-		note_change(pool, begin_us);
+		note_change(pool, begin_us, begin_cpu_us);
 }
 
 /* --- load ------------------------------------------------------------------------------------- */
