@@ -54,6 +54,13 @@ static __always_inline void lb_env_init(struct lb_env *env, struct xdp_md *ctx)
 	env->cpu = bpf_get_smp_processor_id();
 }
 
+static __always_inline void *lb_env_front(struct lb_env *env, __u32 len)
+{
+	if (!env->data)
+		__builtin_unreachable(); /* spares the caller's check a branch for NULL */
+	return env->data + len > env->end ? NULL : env->data;
+}
+
 #define LB_ENV_TABLE(call, type, map)                                                              \
 	static __always_inline type *call(struct lb_env *env, __u32 index)                         \
 	{                                                                                          \

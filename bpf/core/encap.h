@@ -9,6 +9,7 @@
 #define LB_CORE_ENCAP_H
 
 #include <linux/udp.h>
+#include <stddef.h>
 
 #include "bpf/core/parse.h"
 #include "maps/backend.h"
@@ -28,21 +29,28 @@ static __always_inline __u16 lb_csum_fold(__u64 sum)
 	return sum;
 }
 
-/* RFC 1624: the TTL is the high byte of its word, so the checksum grows by 0x0100. */
+/*
+ * RFC 1624: the TTL is the high byte of its word, so the checksum grows by 0x0100; it becomes 0, not
+ * 0xffff. TTL, protocol and checksum are one word of memory, changed at once: a carry out of the
+ * checksum, or one that would make it 0xffff, is added to it again. ttl > 0.
+ */
 static __always_inline void lb_ttl_decrement(void *l3, __u8 family)
 {
 	struct ipv6hdr *ip6 = l3;
-	struct iphdr *ip = l3;
-	__u32 check;
+	struct lb_word *at = l3 + offsetof(struct iphdr, ttl);
+	__u64 w;
 
 	if (family == 6) {
 		ip6->hop_limit--;
 		return;
 	}
-	check = ip->check;
-	check += lb_htons(0x0100);
-	ip->check = check + (check >= 0xffff);
-	ip->ttl--;
+	w = at->w;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	at->w = w + 0xffff + ((w + 0x20000) >> 32 << 16);
+#else
+	at->w = (w & 0xffff0000) - 0x01000000 +
+		(((w & 0xffff) + 0x100 + ((w & 0xffff) >= 0xfeff)) & 0xffff);
+#endif
 }
 
 /* Outer source address: the configured one, with the bits that vary taken from the flow's hash. */
@@ -59,11 +67,12 @@ struct lb_words5 {
 	__be32 w[5];
 } LB_UNALIGNED;
 
-static __always_inline void lb_put_ip4(void *at, const struct lb_backend *b, __u8 proto, __u8 tos,
-				       __u32 len, __u32 hash)
+/* first: the header's first word, host order: LB_IP4_FIRST, TOS, length of the packet with it. */
+static __always_inline void lb_put_ip4(void *at, const struct lb_backend *b, __u8 proto,
+				       __u32 first, __u32 hash)
 {
 	struct lb_words5 *ip = at;
-	__be32 w0 = lb_htonl(0x45000000 | (__u32)tos << 16 | len);
+	__be32 w0 = lb_htonl(first);
 	__be32 w1 = lb_htonl(LB_IP4_DF);
 	__be32 w2 = lb_htonl(LB_OUTER_TTL << 24 | (__u32)proto << 16);
 	__be32 src = lb_outer_src(b, hash), dst = b->addr[3];
@@ -137,14 +146,17 @@ static __always_inline void lb_put_outer(void *at, const struct lb_pkt *pkt, __u
 					 const struct lb_backend *b, __u8 family, __u32 hash)
 {
 	__u8 proto = pkt->family == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
-	__u32 payload = pkt->ip_len;
+	__u32 payload = pkt->ip_len, first = pkt->first;
 
+	if (pkt->family != 4)
+		first = LB_IP4_FIRST | (__u32)pkt->tos << 16 | pkt->ip_len;
 	if (mode == LB_MODE_GUE) {
 		proto = IPPROTO_UDP;
 		payload += sizeof(struct udphdr);
 	}
 	if (family == 4) {
-		lb_put_ip4(at, b, proto, pkt->tos, payload + sizeof(struct iphdr), hash);
+		/* What fits the MTU does not carry into the TOS. */
+		lb_put_ip4(at, b, proto, first + lb_outer_len(mode, 4), hash);
 		at += sizeof(struct iphdr);
 	} else {
 		lb_put_ip6(at, b, proto, pkt->tos, payload, hash);
@@ -255,16 +267,14 @@ static __always_inline enum lb_reason lb_encap_as(struct lb_env *env, const stru
 						  const struct lb_backend *b, __u32 hash)
 {
 	__u32 outer = lb_outer_len(mode, family);
-	struct lb_cursor c = lb_cursor_at(env, ETH_HLEN);
-	void *at = lb_take(&c, sizeof(struct iphdr));
+	void *at = lb_env_front(env, ETH_HLEN + sizeof(struct iphdr));
 
 	if (!at)
 		return LB_R_TRUNCATED;
-	lb_ttl_decrement(at, pkt->family);
+	lb_ttl_decrement(at + ETH_HLEN, pkt->family);
 	if (outer && lb_env_head(env, -(int)outer) < 0)
 		return LB_R_HEADROOM;
-	c = lb_cursor_at(env, 0);
-	at = lb_take(&c, ETH_HLEN + outer);
+	at = lb_env_front(env, ETH_HLEN + outer);
 	if (!at)
 		return LB_R_TRUNCATED;
 	lb_put_macs(at, b);

@@ -5,6 +5,7 @@
  * are returned as pointers into the maps, NULL when the index is out of range.
  *
  *	struct lb_env { void *data, *end; … }		the frame: first byte, byte after the last
+ *	void *lb_env_front(env, __u32 len)		the frame, if it has len bytes (a constant)
  *	const struct lb_control *lb_env_control(env)
  *	struct lb_vip_cell *lb_env_vip_cell(env, __u32 bucket)
  *	struct lb_vip *lb_env_vip(env, __u32 vip)

@@ -232,25 +232,16 @@ static __always_inline int lb_forward_as(struct lb_env *env, const struct lb_pkt
 }
 
 /*
- * The first half of lb_forward_plain(), which changes nothing but an entry's time. 1: where it goes.
- * 0: another case. -1: not for a VIP. A host may choose for several frames before it sends the
+ * The first half of lb_forward_plain(), for a segment to this VIP; it changes nothing but an entry's
+ * time. 1: where it goes. 0: another case. A host may choose for several frames before it sends the
  * first, if it chooses again for those behind a frame that was another case.
  */
 static __always_inline int lb_plain_choose(struct lb_env *env, const struct lb_pkt *pkt,
-					   const struct lb_vip **ret_vip, __u32 *ret_vip_id,
+					   const struct lb_vip *vip, __u32 vip_id,
 					   struct lb_choice *ret_choice)
 {
-	const struct lb_vip *vip;
-
-	*ret_vip_id = lb_vip_find(env, pkt->daddr, pkt->dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
-	vip = lb_env_vip(env, *ret_vip_id);
-	*ret_vip = vip;
-	if (!vip)
-		return -1;
-	if (lb_unlikely(!(vip->flags & LB_VIP_F_ACTIVE)) ||
-	    !lb_select_plain(env, pkt, vip, *ret_vip_id, ret_choice))
-		return 0;
-	return 1;
+	return lb_likely(vip->flags & LB_VIP_F_ACTIVE) &&
+	       lb_select_plain(env, pkt, vip, vip_id, ret_choice);
 }
 
 /* The second half. Of pkt it reads family, ip_len and tos. Returns as lb_forward_plain(). */
@@ -287,12 +278,13 @@ static __always_inline int lb_forward_plain(struct lb_env *env, const struct lb_
 	const struct lb_vip *vip;
 	struct lb_choice choice;
 	__u32 vip_id;
-	int r;
 
-	r = lb_plain_choose(env, pkt, &vip, &vip_id, &choice);
-	if (r > 0)
-		return lb_plain_send(env, pkt, vip, vip_id, &choice, ret);
-	if (r == 0 || lb_unlikely(lb_nat_in_use(env)))
+	vip_id = lb_vip_find(env, pkt->daddr, pkt->dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
+	vip = lb_env_vip(env, vip_id);
+	if (lb_likely(vip))
+		return lb_plain_choose(env, pkt, vip, vip_id, &choice) &&
+		       lb_plain_send(env, pkt, vip, vip_id, &choice, ret);
+	if (lb_unlikely(lb_nat_in_use(env)))
 		return 0;
 	*ret = lb_finish(env, LB_R_NOT_VIP);
 	return 1;

@@ -32,26 +32,34 @@ static __always_inline __u64 lb_hash_pair(__u32 a, __u32 ka, __u32 b, __u32 kb)
 	return (__u64)(__u32)(a + ka) * (__u32)(b + kb);
 }
 
-/* Addresses and ports in network order, as they stand in the packet. */
+/* Addresses and ports in network order, as they stand in the packet. -> lb_hash_finish() */
+static __always_inline __u64 lb_hash_sum4(const struct lb_hash_key *key, __be32 saddr, __be32 daddr,
+					  __u32 ports)
+{
+	return lb_hash_pair(saddr, key->nh[0], daddr, key->nh[1]) +
+	       lb_hash_pair(ports, key->nh[2], 4, key->nh[3]);
+}
+
+static __always_inline __u64 lb_hash_sum6(const struct lb_hash_key *key, const __be32 *saddr,
+					  const __be32 *daddr, __u32 ports)
+{
+	return lb_hash_pair(saddr[0], key->nh[0], saddr[1], key->nh[1]) +
+	       lb_hash_pair(saddr[2], key->nh[2], saddr[3], key->nh[3]) +
+	       lb_hash_pair(daddr[0], key->nh[4], daddr[1], key->nh[5]) +
+	       lb_hash_pair(daddr[2], key->nh[6], daddr[3], key->nh[7]) +
+	       lb_hash_pair(ports, key->nh[8], 6, key->nh[9]);
+}
+
 static __always_inline __u32 lb_hash_ip4(const struct lb_hash_key *key, __be32 saddr, __be32 daddr,
 					 __u32 ports)
 {
-	__u64 h = lb_hash_pair(saddr, key->nh[0], daddr, key->nh[1]) +
-		  lb_hash_pair(ports, key->nh[2], 4, key->nh[3]);
-
-	return lb_hash_finish(h, key);
+	return lb_hash_finish(lb_hash_sum4(key, saddr, daddr, ports), key);
 }
 
 static __always_inline __u32 lb_hash_ip6(const struct lb_hash_key *key, const __be32 *saddr,
 					 const __be32 *daddr, __u32 ports)
 {
-	__u64 h = lb_hash_pair(saddr[0], key->nh[0], saddr[1], key->nh[1]) +
-		  lb_hash_pair(saddr[2], key->nh[2], saddr[3], key->nh[3]) +
-		  lb_hash_pair(daddr[0], key->nh[4], daddr[1], key->nh[5]) +
-		  lb_hash_pair(daddr[2], key->nh[6], daddr[3], key->nh[7]) +
-		  lb_hash_pair(ports, key->nh[8], 6, key->nh[9]);
-
-	return lb_hash_finish(h, key);
+	return lb_hash_finish(lb_hash_sum6(key, saddr, daddr, ports), key);
 }
 
 /* hash * n / 2^32: a slot in [0, n) without a division. */

@@ -23,6 +23,7 @@
 
 #define LB_IP4_MF_OR_OFFSET 0x3fff /* host order: more fragments, or an offset */
 #define LB_IP4_DF	    0x4000
+#define LB_IP4_FIRST	    0x45000000 /* host order: version, five words; then TOS and length */
 #define LB_IP6_FRAG_REST    0xfff9 /* host order: offset or M; neither: atomic (RFC 6946) */
 
 #define LB_TCP_FIN 0x01
@@ -46,6 +47,7 @@ struct lb_pkt {
 		};
 		__u32 ports; /* both, as they stand in memory */
 	};
+	__u32 first;  /* IPv4: first word of a header without options for it, host order */
 	__u16 l3_off; /* of the IP header from the start of the frame: 14, 18 or 22 */
 	__u16 l4_off;
 	__u16 ip_len; /* IP packet, header included; within the frame */
@@ -164,6 +166,7 @@ static __always_inline enum lb_reason lb_parse_ip4(struct lb_cursor *c, void *st
 	pkt->ttl = ip->ttl;
 	pkt->df = !!(ip->frag_off & lb_htons(LB_IP4_DF));
 	pkt->ip_len = lb_ntohs(ip->tot_len);
+	pkt->first = LB_IP4_FIRST | (__u32)ip->tos << 16 | pkt->ip_len;
 	hlen = ip->ihl * 4;
 	if (lb_unlikely(hlen < sizeof(*ip)))
 		return LB_R_BAD_IHL;
@@ -261,24 +264,23 @@ static __always_inline enum lb_reason lb_parse_tcp(struct lb_cursor *c, struct l
  */
 static __always_inline int lb_parse_plain4(struct lb_env *env, struct lb_pkt *pkt)
 {
-	struct lb_cursor c = lb_cursor_at(env, 0);
-	const __u8 *head = lb_take(&c, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr));
+	const __u8 *head = lb_env_front(env, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr));
 	const struct iphdr *ip;
 	const struct tcphdr *tcp;
-	__u32 room, doff;
+	__u32 offset;
 
 	if (!head || *(const __be16 *)(head + 2 * ETH_ALEN) != lb_htons(ETH_P_IP))
 		return 0;
 	ip = (const void *)(head + ETH_HLEN);
 	tcp = (const void *)(ip + 1);
-	if (*(const __u8 *)ip != 0x45 || ip->protocol != IPPROTO_TCP || ip->ttl <= 1 ||
-	    ip->frag_off & lb_htons(LB_IP4_MF_OR_OFFSET))
+	if (*(const __u8 *)ip != LB_IP4_FIRST >> 24 || ip->protocol != IPPROTO_TCP ||
+	    ip->ttl <= 1 || ip->frag_off & lb_htons(LB_IP4_MF_OR_OFFSET))
 		return 0;
-	pkt->ip_len = lb_ntohs(ip->tot_len);
-	doff = ((const __u8 *)tcp)[12] >> 2 & 0x3c;
-	room = pkt->ip_len - sizeof(*ip);
-	if (doff < sizeof(*tcp) || (int)room < (int)doff ||
-	    pkt->ip_len + ETH_HLEN > env->end - env->data)
+	pkt->first = lb_ntohl(((const struct lb_word *)ip)->w);
+	pkt->ip_len = pkt->first;
+	offset = ((const __u8 *)tcp)[12] >> 4;
+	if (offset < sizeof(*tcp) / 4 || sizeof(*ip) + 4 * offset > pkt->ip_len ||
+	    (long)pkt->ip_len + ETH_HLEN > env->end - env->data)
 		return 0;
 	lb_map_ip4(pkt->saddr, ip->saddr);
 	lb_map_ip4(pkt->daddr, ip->daddr);
@@ -288,7 +290,7 @@ static __always_inline int lb_parse_plain4(struct lb_env *env, struct lb_pkt *pk
 	pkt->family = 4;
 	pkt->proto = IPPROTO_TCP;
 	pkt->tcp_flags = ((const __u8 *)tcp)[13];
-	pkt->tos = ip->tos;
+	pkt->tos = pkt->first >> 16;
 	pkt->ttl = ip->ttl;
 	pkt->df = !!(ip->frag_off & lb_htons(LB_IP4_DF));
 	return 1;
@@ -296,12 +298,11 @@ static __always_inline int lb_parse_plain4(struct lb_env *env, struct lb_pkt *pk
 
 static __always_inline int lb_parse_plain6(struct lb_env *env, struct lb_pkt *pkt)
 {
-	struct lb_cursor c = lb_cursor_at(env, 0);
-	const __u8 *head = lb_take(&c, ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr));
+	const __u8 *head = lb_env_front(env, ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr));
 	const struct lb_words16 *addr;
 	const struct ipv6hdr *ip;
 	const struct tcphdr *tcp;
-	__u32 len, doff;
+	__u32 len, offset;
 
 	if (!head || *(const __be16 *)(head + 2 * ETH_ALEN) != lb_htons(ETH_P_IPV6))
 		return 0;
@@ -311,9 +312,9 @@ static __always_inline int lb_parse_plain6(struct lb_env *env, struct lb_pkt *pk
 	if (*(const __u8 *)ip >> 4 != 6 || ip->nexthdr != IPPROTO_TCP || ip->hop_limit <= 1)
 		return 0;
 	len = lb_ntohs(ip->payload_len) + sizeof(*ip);
-	doff = ((const __u8 *)tcp)[12] >> 2 & 0x3c;
-	if (doff < sizeof(*tcp) || len < sizeof(*ip) + doff || len > 0xffff ||
-	    len + ETH_HLEN > env->end - env->data)
+	offset = ((const __u8 *)tcp)[12] >> 4;
+	if (offset < sizeof(*tcp) / 4 || sizeof(*ip) + 4 * offset > len || len > 0xffff ||
+	    (long)len + ETH_HLEN > env->end - env->data)
 		return 0;
 	pkt->saddr64[0] = addr[0].w[0];
 	pkt->saddr64[1] = addr[0].w[1];
@@ -349,6 +350,7 @@ static __always_inline enum lb_reason lb_parse(struct lb_env *env, struct lb_pkt
 	pkt->l3_off = ETH_HLEN;
 	pkt->l4_off = 0;
 	pkt->tos = 0;
+	pkt->first = 0;
 	pkt->ttl = 0;
 	pkt->df = 0;
 	pkt->tcp_flags = 0;

@@ -41,7 +41,7 @@ static __always_inline void lb_put_reply_ip4(void *at, __be32 from, __be32 to, _
 {
 	struct lb_backend b = {.src[3] = from, .addr[3] = to};
 
-	lb_put_ip4(at, &b, proto, 0, len, 0);
+	lb_put_ip4(at, &b, proto, LB_IP4_FIRST | len, 0);
 }
 
 static __always_inline void lb_put_reply_ip6(void *at, const __be32 *from, const __be32 *to,

@@ -44,19 +44,33 @@ static __always_inline int lb_is_syn(const struct lb_pkt *pkt)
 	return (pkt->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK)) == LB_TCP_SYN;
 }
 
-static __always_inline __u32 lb_pkt_hash(struct lb_env *env, const struct lb_pkt *pkt,
-					 __u8 affinity)
+/* What lb_pkt_hash_finish() makes the flow's hash of. */
+static __always_inline __u64 lb_pkt_hash_sum(struct lb_env *env, const struct lb_pkt *pkt,
+					     __u8 affinity)
 {
 	const struct lb_control *ctl = lb_env_control(env);
 	__u32 ports = pkt->ports;
 
 	if (!ctl)
 		return 0;
-	if (affinity == LB_AFFINITY_SOURCE)
+	if (lb_unlikely(affinity == LB_AFFINITY_SOURCE))
 		ports = pkt->dport;
 	if (lb_likely(pkt->family == 4))
-		return lb_hash_ip4(&ctl->hash, pkt->saddr[3], pkt->daddr[3], ports);
-	return lb_hash_ip6(&ctl->hash, pkt->saddr, pkt->daddr, ports);
+		return lb_hash_sum4(&ctl->hash, pkt->saddr[3], pkt->daddr[3], ports);
+	return lb_hash_sum6(&ctl->hash, pkt->saddr, pkt->daddr, ports);
+}
+
+static __always_inline __u32 lb_pkt_hash_finish(struct lb_env *env, __u64 sum)
+{
+	const struct lb_control *ctl = lb_env_control(env);
+
+	return ctl ? lb_hash_finish(sum, &ctl->hash) : 0;
+}
+
+static __always_inline __u32 lb_pkt_hash(struct lb_env *env, const struct lb_pkt *pkt,
+					 __u8 affinity)
+{
+	return lb_pkt_hash_finish(env, lb_pkt_hash_sum(env, pkt, affinity));
 }
 
 /*
@@ -427,15 +441,29 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 	return LB_R_OK;
 }
 
-/* Where the flow's slot is. 0, or < 0: the VIP names slots that do not exist. */
-static __always_inline int lb_find_slot(struct lb_env *env, const struct lb_pkt *pkt,
-					const struct lb_vip *vip, struct lb_choice *ret)
+/* The slot of a flow with this hash. 0, or < 0: the VIP names slots that do not exist. */
+static __always_inline int lb_slot_of_hash(struct lb_env *env, const struct lb_vip *vip, __u32 hash,
+					   struct lb_choice *ret)
 {
-	ret->hash = lb_pkt_hash(env, pkt, vip->affinity);
+	ret->hash = hash;
 	ret->slot_index = vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots);
 	ret->slot = lb_env_slot(env, ret->slot_index);
 	ret->is_new = 0;
 	return ret->slot ? 0 : -1;
+}
+
+static __always_inline int lb_find_slot(struct lb_env *env, const struct lb_pkt *pkt,
+					const struct lb_vip *vip, struct lb_choice *ret)
+{
+	return lb_slot_of_hash(env, vip, lb_pkt_hash(env, pkt, vip->affinity), ret);
+}
+
+/* Whether the slot answers by itself: none of its flows has an entry. */
+static __always_inline int lb_slot_answers(struct lb_slot s, const struct lb_vip *vip)
+{
+	const union lb_slot_word slot = {.s = s}, said = {.s = {.prev = 0xffff, .exc = 0xffff}};
+
+	return lb_likely(!(slot.word & said.word) && !(vip->flags & LB_VIP_F_TRACK));
 }
 
 /*
@@ -480,7 +508,7 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 		return 0;
 	s = lb_slot_read(ret->slot);
 	ret->backend = s.cur;
-	if (lb_unlikely(s.prev || s.exc || (vip->flags & LB_VIP_F_TRACK)))
+	if (!lb_slot_answers(s, vip))
 		return vip->mode != LB_MODE_NAT &&
 		       lb_select_entry_plain(env, pkt, vip_id, s, ret);
 	if (lb_likely(!(pkt->tcp_flags & LB_TCP_SYN)))

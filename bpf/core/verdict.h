@@ -34,6 +34,11 @@ static __always_inline struct lb_vip_key lb_vip_key_of(const __be32 *addr, __be1
 #endif
 }
 
+static __always_inline int lb_vip_key_is(struct lb_vip_key a, struct lb_vip_key b)
+{
+	return a.service == b.service && a.hi == b.hi && a.lo == b.lo;
+}
+
 static __always_inline int lb_cell_is(const struct lb_vip_cell *cell, struct lb_vip_key key)
 {
 	struct lb_vip_key got;
@@ -43,7 +48,7 @@ static __always_inline int lb_cell_is(const struct lb_vip_cell *cell, struct lb_
 	lb_memcpy(&got.service, &cell->port, sizeof(got.service));
 	lb_memcpy(&got.hi, &cell->addr[2], sizeof(got.hi));
 	lb_memcpy(&got.lo, &cell->addr[0], sizeof(got.lo));
-	return got.service == key.service && got.hi == key.hi && got.lo == key.lo;
+	return lb_vip_key_is(got, key);
 }
 
 /* Returns the VIP id, or LB_VIPS_MAX when there is none. */

@@ -104,6 +104,11 @@ NATIVE_TABLE(lb_env_backend_count, struct lb_count, backend_counts, LB_BACKENDS_
 NATIVE_TABLE(lb_env_counter, __u64, counters, LB_REASONS_MAX)
 NATIVE_TABLE(lb_env_recent, struct lb_recent, recent, LB_RECENT_CELLS)
 
+static inline void *lb_env_front(struct lb_env *env, __u32 len)
+{
+	return (uint8_t *)env->end - (uint8_t *)env->data < (ptrdiff_t)len ? NULL : env->data;
+}
+
 static inline struct lb_control *lb_env_control(struct lb_env *env)
 {
 	return env->t->control;

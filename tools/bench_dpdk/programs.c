@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "tools/bench_dpdk/programs.h"
 
+#include <rte_vect.h>
+
 #include "userspace/dpdk/rte.h"
 #include "userspace/dpdk/env_dpdk.h"
 #include "bpf/core/encap.h"
-#include "bpf/core/reset.h"
 
 #define PREFETCH_AHEAD 4
 
@@ -23,6 +24,14 @@ static void prefetch_next(struct rte_mbuf **frames, uint16_t i, uint16_t n)
 		rte_prefetch0(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], void *));
 }
 
+/* The first 16 bytes of the frame at once, as dpdk-testpmd does it. */
+static void swap_macs(void *at)
+{
+	const __m128i order = _mm_set_epi8(15, 14, 13, 12, 5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6);
+
+	_mm_storeu_si128(at, _mm_shuffle_epi8(_mm_loadu_si128(at), order));
+}
+
 uint32_t program_macswap(struct worker *w)
 {
 	struct rte_mbuf *frames[WORKER_BURST];
@@ -30,7 +39,7 @@ uint32_t program_macswap(struct worker *w)
 
 	for (uint16_t i = 0; i < n; i++) {
 		prefetch_next(frames, i, n);
-		lb_swap_macs(rte_pktmbuf_mtod(frames[i], void *));
+		swap_macs(rte_pktmbuf_mtod(frames[i], void *));
 	}
 	if (n)
 		rte_eth_tx_burst(w->ports[0].wire.port, w->queue, frames, n);

@@ -14,6 +14,9 @@ struct lb_env {
 	struct rte_mbuf *m;
 	struct dpdk_tables *t;
 	__u32 ifindex;
+	/* The same in numbers, of which compilers know more than of pointers. */
+	__u32 len;
+	int head, tail; /* bytes the frame has grown by on either side */
 };
 
 #include "bpf/core/env.h"
@@ -21,8 +24,10 @@ struct lb_env {
 static __always_inline void lb_env_init(struct lb_env *env, struct rte_mbuf *m,
 					struct dpdk_tables *t, __u32 ifindex)
 {
+	env->len = m->data_len;
+	env->head = env->tail = 0;
 	env->data = rte_pktmbuf_mtod(m, void *);
-	env->end = (uint8_t *)env->data + m->data_len;
+	env->end = (uint8_t *)env->data + env->len;
 	env->m = m;
 	env->t = t;
 	env->ifindex = ifindex;
@@ -31,9 +36,18 @@ static __always_inline void lb_env_init(struct lb_env *env, struct rte_mbuf *m,
 /* The frame, as the core left it, back to the mbuf. */
 static __always_inline void lb_env_commit(const struct lb_env *env)
 {
-	env->m->data_off = (uint8_t *)env->data - (uint8_t *)env->m->buf_addr;
-	env->m->data_len = (uint8_t *)env->end - (uint8_t *)env->data;
-	env->m->pkt_len = env->m->data_len;
+	env->m->data_off -= env->head;
+	env->m->data_len += env->head + env->tail;
+	env->m->pkt_len += env->head + env->tail;
+}
+
+static __always_inline void *lb_env_front(struct lb_env *env, __u32 len)
+{
+	void *p = env->data;
+
+	if (!p)
+		__builtin_unreachable();
+	return lb_likely(env->len >= len) ? p : NULL;
 }
 
 #define DPDK_TABLE(call, type, field, n)                                                           \
@@ -147,11 +161,11 @@ static __always_inline void lb_env_nat_reply_delete(struct lb_env *env,
 /* As bpf_xdp_adjust_head(): a link header always remains. */
 static __always_inline int lb_env_head(struct lb_env *env, int delta)
 {
-	uint8_t *to = (uint8_t *)env->data + delta;
-
-	if (lb_unlikely(to < (uint8_t *)env->m->buf_addr || to + 14 > (uint8_t *)env->end))
+	if (lb_unlikely((int)env->m->data_off < env->head - delta || (int)env->len - delta < 14))
 		return -1;
-	env->data = to;
+	env->data = (uint8_t *)env->data + delta;
+	env->head -= delta;
+	env->len -= delta;
 	return 0;
 }
 
@@ -162,6 +176,8 @@ static __always_inline int lb_env_tail(struct lb_env *env, int delta)
 	if (to > (uint8_t *)env->m->buf_addr + env->m->buf_len || to < (uint8_t *)env->data + 14)
 		return -1;
 	env->end = to;
+	env->tail += delta;
+	env->len += delta;
 	return 0;
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * lb_forward_plain() (bpf/core/forward.h) for IPv4 in two halves, so that a burst goes through the
- * first half as a whole: the look-ups of several frames then overlap, where one frame's whole way
- * is a chain of loads that each wait for the one before. 28.5 ns a frame became 24 (make bench-dpdk,
- * net_ring, AMD EPYC 9004).
+ * lb_forward_plain() (bpf/core/forward.h) in two halves, so that a burst goes through the first half
+ * as a whole: the look-ups of several frames then overlap, where one frame's whole way is a chain
+ * of loads and multiplications that each wait for the one before.
+ *
+ * Each half comes twice: for the many, of which the compiler knows all that does not vary, and for
+ * any plain segment. Which one a frame takes makes no difference to what becomes of it.
  *
  * A choice is good until a frame before it adds or removes an exception: the caller must choose
  * again after a frame that took another way.
@@ -14,32 +16,134 @@
 #include "userspace/dpdk/env_dpdk.h"
 #include "bpf/core/forward.h"
 
-/* What the second half needs to know. */
-struct plain {
-	__u32 hash;
-	__u16 backend;
-	__u16 vip;
-	__u16 ip_len;
-	__u8 tos;
-	__u8 is_new;
-	int chosen;
+/* The shortest frame that is a plain segment of IPv4. */
+#define PLAIN_BYTES (ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr))
+
+/* Bits of plain.kind. */
+enum plain_kind {
+	PLAIN_IP4 = 0x01,
+	PLAIN_IP6 = 0x02,
+	PLAIN_NEW = 0x04,  /* begins a flow */
+	PLAIN_IPIP = 0x08, /* only with PLAIN_IP4: of a VIP of mode ipip */
+	PLAIN_UNSURE = 0x10, /* parsed, but not chosen for */
+	PLAIN_MANY = PLAIN_IP4 | PLAIN_IPIP | PLAIN_UNSURE,
 };
 
-/* 1: ret_plain says where it goes. 0: another case. Nothing is changed or counted. */
-static __always_inline int plain_choose(struct lb_env *env, struct plain *ret_plain)
+/* What the second half needs to know. */
+struct plain {
+	union {
+		__u64 sum;  /* of plain_parse_many(): what lb_pkt_hash_finish() wants */
+		struct {
+			__u32 hash;
+			__u16 backend;
+		};
+	};
+	struct plain_of {
+		__u16 vip;
+		__u16 kind; /* enum plain_kind; 0: no plain segment, or another case */
+	} of;
+	__u32 first; /* lb_pkt.first, of IPv6 too */
+};
+
+/* The VIP of the frame before: most bursts are for few. Not kept from one round to the next. */
+struct plain_vip {
+	__u64 key;
+	const struct lb_vip *vip; /* NULL: there is none, or not one in use */
+	struct plain_of of;
+};
+
+#define PLAIN_VIP_NONE (~0ULL) /* a key that no segment has */
+
+/* Destination: address and port, with zeroes where the source port stands in lb_pkt.ports. */
+static __always_inline __u64 plain_vip_key(const struct lb_pkt *pkt)
+{
+	return (__u64)(pkt->ports & lb_htonl(0xffff)) << 32 | pkt->daddr[3];
+}
+
+static __rte_noinline void plain_vip_find(struct lb_env *env, __u64 key, __be32 addr, __be16 port,
+					  struct plain_vip *ret_vip)
+{
+	const struct lb_vip *vip;
+	__be32 mapped[4];
+	__u32 id, kind;
+
+	lb_map_ip4(mapped, addr);
+	id = lb_vip_find(env, mapped, port, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
+	vip = lb_env_vip(env, id);
+	*ret_vip = (struct plain_vip){.key = PLAIN_VIP_NONE};
+	if (!vip || !(vip->flags & LB_VIP_F_ACTIVE))
+		return;
+	kind = PLAIN_IP4 | PLAIN_UNSURE | (vip->mode == LB_MODE_IPIP ? PLAIN_IPIP : 0);
+	*ret_vip = (struct plain_vip){.key = key, .vip = vip, .of = {id, kind}};
+}
+
+/*
+ * A segment of IPv4 in a flow that lives. 1: *ret_plain is ready for plain_choose_many(). 0: it may
+ * be another one, see plain_choose().
+ */
+static __always_inline int plain_parse_many(struct lb_env *env, struct plain_vip *last,
+					    struct plain *ret_plain)
+{
+	struct lb_pkt pkt;
+	__u64 key;
+
+	if (lb_unlikely(!lb_parse_plain4(env, &pkt) || (pkt.tcp_flags & LB_TCP_SYN)))
+		return 0;
+	key = plain_vip_key(&pkt);
+	if (lb_unlikely(key != last->key)) {
+		plain_vip_find(env, key, pkt.daddr[3], pkt.dport, last);
+		if (!last->vip)
+			return 0;
+	}
+	ret_plain->sum = lb_pkt_hash_sum(env, &pkt, last->vip->affinity);
+	ret_plain->of = last->of;
+	ret_plain->first = pkt.first;
+	return 1;
+}
+
+/* 1: its slot answers by itself, p says where it goes. 0: ask plain_choose(). */
+static __always_inline int plain_choose_many(struct lb_env *env, struct plain *p)
+{
+	struct lb_choice choice;
+	const struct lb_vip *vip;
+	struct lb_slot s;
+
+	if (lb_unlikely(!(p->of.kind & PLAIN_UNSURE)))
+		return 1;
+	if (p->of.vip >= LB_VIPS_MAX)
+		__builtin_unreachable(); /* or it would not have been parsed */
+	vip = lb_env_vip(env, p->of.vip);
+	if (lb_slot_of_hash(env, vip, lb_pkt_hash_finish(env, p->sum), &choice) < 0)
+		return 0;
+	s = lb_slot_read(choice.slot);
+	p->hash = choice.hash;
+	p->backend = s.cur;
+	return lb_slot_answers(s, vip);
+}
+
+/* Any plain segment: *ret_plain says where it goes, or that it is another case. */
+static __always_inline void plain_choose(struct lb_env *env, struct plain *ret_plain)
 {
 	const struct lb_vip *vip;
 	struct lb_choice choice;
 	struct lb_pkt pkt;
-	__u32 vip_id;
+	__u32 id, kind;
 
-	if (!lb_parse_plain4(env, &pkt) ||
-	    lb_plain_choose(env, &pkt, &vip, &vip_id, &choice) != 1)
-		return 0;
-	*ret_plain = (struct plain){.hash = choice.hash, .backend = choice.backend, .vip = vip_id,
-				    .ip_len = pkt.ip_len, .tos = pkt.tos,
-				    .is_new = choice.is_new, .chosen = 1};
-	return 1;
+	ret_plain->of.kind = 0;
+	if (lb_parse_plain4(env, &pkt))
+		kind = PLAIN_IP4;
+	else if (lb_parse_plain6(env, &pkt))
+		kind = PLAIN_IP6;
+	else
+		return;
+	id = lb_vip_find(env, pkt.daddr, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
+	vip = lb_env_vip(env, id);
+	if (!vip || !lb_plain_choose(env, &pkt, vip, id, &choice))
+		return;
+	kind |= choice.is_new ? PLAIN_NEW : 0;
+	*ret_plain = (struct plain){.hash = choice.hash, .of = {id, kind},
+				    .first = LB_IP4_FIRST | (__u32)pkt.tos << 16 | pkt.ip_len,
+				    .backend = choice.backend};
 }
 
 /* 1: the frame is rewritten and counted, *ret is its fate. 0: another case, nothing is changed. */
@@ -47,12 +151,32 @@ static __always_inline int plain_send(struct lb_env *env, const struct plain *c,
 				      struct lb_result *ret)
 {
 	const struct lb_choice choice = {.hash = c->hash, .backend = c->backend,
-					 .is_new = c->is_new};
-	const struct lb_pkt pkt = {.family = 4, .ip_len = c->ip_len, .tos = c->tos,
+					 .is_new = !!(c->of.kind & PLAIN_NEW)};
+	const struct lb_pkt pkt = {.family = c->of.kind & PLAIN_IP4 ? 4 : 6, .first = c->first,
+				   .ip_len = c->first, .tos = c->first >> 16,
 				   .l3_off = ETH_HLEN};
-	const struct lb_vip *vip = lb_env_vip(env, c->vip);
+	const struct lb_vip *vip = lb_env_vip(env, c->of.vip);
 
-	return vip && lb_plain_send(env, &pkt, vip, c->vip, &choice, ret);
+	return vip && lb_plain_send(env, &pkt, vip, c->of.vip, &choice, ret);
+}
+
+/* The same for one of the many that goes to a node of IPv4. 0: it may be another: plain_send(). */
+static __always_inline int plain_send_many(struct lb_env *env, const struct plain *c,
+					   struct lb_result *ret)
+{
+	const struct lb_choice choice = {.hash = c->hash, .backend = c->backend, .is_new = 0};
+	const struct lb_pkt pkt = {.family = 4, .first = c->first, .ip_len = c->first,
+				   .l3_off = ETH_HLEN};
+	const struct lb_backend *b = lb_env_backend(env, c->backend);
+
+	if (lb_unlikely(c->of.kind != PLAIN_MANY || !b || b->family != 4 ||
+			!(b->flags & LB_BACKEND_F_NEXTHOP)))
+		return 0;
+	if (env->len < ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr) ||
+	    c->of.vip >= LB_VIPS_MAX)
+		__builtin_unreachable(); /* or it would not have been chosen for */
+	return lb_forward_as(env, &pkt, lb_env_vip(env, c->of.vip), c->of.vip, LB_MODE_IPIP, 4, b,
+			     &choice, ret);
 }
 
 #endif

@@ -72,82 +72,139 @@ static int make_plain(struct rte_mbuf **m)
 	return rte_pktmbuf_linearize(*m);
 }
 
-static inline void carry_out(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
-			     const struct lb_env *env, const struct lb_result *result)
+/* The frame is as it shall be. By value, so that no caller keeps a result in memory for this. */
+static __rte_noinline void carry_out(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+				     enum lb_verdict verdict, uint32_t ifindex)
 {
-	if (likely(result->verdict == LB_VERDICT_TX)) {
-		lb_env_commit(env);
+	if (verdict == LB_VERDICT_TX)
 		to_wire(w, p, m);
-	} else if (result->verdict == LB_VERDICT_REDIRECT) {
-		lb_env_commit(env);
-		redirect(w, result->ifindex, m);
-	} else if (result->verdict == LB_VERDICT_PASS) {
+	else if (verdict == LB_VERDICT_REDIRECT)
+		redirect(w, ifindex, m);
+	else if (verdict == LB_VERDICT_PASS)
 		to_kernel(w, p, m);
-	} else {
+	else
 		rte_pktmbuf_free(m);
-	}
 }
 
-/* Any frame. Out of line, so that the loop keeps its registers for the plain ones. */
-static __rte_noinline void forward_any(struct worker *w, struct worker_port *p, struct rte_mbuf *m)
+/* Nothing that the core must not meet: see make_plain(). */
+static inline int is_odd(const struct rte_mbuf *m)
 {
-	struct lb_result result;
+	return unlikely((m->ol_flags & ODD_FLAGS) || m->nb_segs > 1);
+}
+
+static __rte_noinline void choose_any(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+				      struct plain *ret_plain)
+{
 	struct lb_env env;
 
-	if (((m->ol_flags & ODD_FLAGS) || m->nb_segs > 1) && make_plain(&m) < 0)
-		return to_kernel(w, p, m);
+	ret_plain->of.kind = 0;
+	if (is_odd(m))
+		return;
 	lb_env_init(&env, m, &w->tables, p->ifindex);
-	result = lb_forward(&env);
-	carry_out(w, p, m, &env, &result);
+	plain_choose(&env, ret_plain);
+}
+
+static inline void parse(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+			 struct plain_vip *last, struct plain *ret_plain)
+{
+	struct lb_env env;
+
+	lb_env_init(&env, m, &w->tables, p->ifindex);
+	if (is_odd(m) || unlikely(!plain_parse_many(&env, last, ret_plain)))
+		choose_any(w, p, m, ret_plain);
 }
 
 static inline void choose(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
-			  struct plain *ret_plain)
+			  struct plain *plain)
 {
-	struct lb_env env;
+	struct lb_env env = {.t = &w->tables};
 
-	ret_plain->chosen = 0;
-	if (unlikely((m->ol_flags & ODD_FLAGS) || m->nb_segs > 1))
-		return;
-	lb_env_init(&env, m, &w->tables, p->ifindex);
-	(void)plain_choose(&env, ret_plain);
+	if (unlikely(!plain_choose_many(&env, plain)))
+		choose_any(w, p, m, plain);
 }
 
-/* Returns 1 if the frame went the plain way, which leaves the choices of others as they are. */
-static inline int send_one(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
-		       const struct plain *plain)
+/* Any frame. */
+static __rte_noinline void send_any(struct worker *w, struct worker_port *p, struct rte_mbuf *m)
+{
+	struct lb_result result;
+	struct lb_env env;
+
+	if (is_odd(m) && make_plain(&m) < 0)
+		return to_kernel(w, p, m);
+	lb_env_init(&env, m, &w->tables, p->ifindex);
+	result = lb_forward(&env);
+	lb_env_commit(&env);
+	carry_out(w, p, m, result.verdict, result.ifindex);
+}
+
+/* A frame that was chosen for. Returns 0 if it is another case after all; nothing is changed. */
+static __rte_noinline int send_plain(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+				     const struct plain *plain)
 {
 	struct lb_result result;
 	struct lb_env env;
 
 	lb_env_init(&env, m, &w->tables, p->ifindex);
-	if (likely(plain->chosen && plain_send(&env, plain, &result))) {
-		carry_out(w, p, m, &env, &result);
-		return 1;
-	}
-	forward_any(w, p, m);
-	return 0;
+	if (!plain_send(&env, plain, &result))
+		return 0;
+	lb_env_commit(&env);
+	carry_out(w, p, m, result.verdict, result.ifindex);
+	return 1;
+}
+
+/* The same for one of the many. There must be room in p->wire. */
+static inline int send_many(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
+			    const struct plain *plain)
+{
+	struct lb_result result;
+	struct lb_env env;
+
+	lb_env_init(&env, m, &w->tables, p->ifindex);
+	if (unlikely(!plain_send_many(&env, plain, &result)))
+		return 0;
+	lb_env_commit(&env);
+	if (likely(result.verdict == LB_VERDICT_TX))
+		p->wire.frames[p->wire.n++] = m;
+	else
+		carry_out(w, p, m, result.verdict, result.ifindex);
+	return 1;
+}
+
+/* frames end with NULL. */
+static inline void send_burst(struct worker *w, struct worker_port *p, struct rte_mbuf **frames,
+			      const struct plain *plain)
+{
+	if (p->wire.n > WORKER_PENDING - WORKER_BURST)
+		flush_wire(w, p);
+	while (*frames && (likely(send_many(w, p, *frames, plain)) ||
+			   (plain->of.kind && send_plain(w, p, *frames, plain))))
+		frames++, plain++;
+	/* From the first other case on, nothing that was chosen is sure. */
+	while (*frames)
+		send_any(w, p, *frames++);
 }
 
 static uint32_t from_wire(struct worker *w, struct worker_port *p)
 {
-	struct rte_mbuf *frames[WORKER_BURST];
+	struct rte_mbuf *frames[WORKER_BURST + PREFETCH_AHEAD];
 	struct plain plain[WORKER_BURST];
-	uint16_t n = rte_eth_rx_burst(p->wire.port, w->queue, frames, WORKER_BURST);
-	int stale = 0;
+	struct plain_vip last = {.key = PLAIN_VIP_NONE};
+	uint32_t n = rte_eth_rx_burst(p->wire.port, w->queue, frames, WORKER_BURST);
 
-	for (uint16_t i = 0; i < n && i < PREFETCH_AHEAD; i++)
+	if (!n)
+		return 0;
+	for (uint32_t i = 0; i < PREFETCH_AHEAD; i++) {
+		frames[n + i] = frames[n - 1]; /* so that there always is one ahead */
 		rte_prefetch0(rte_pktmbuf_mtod(frames[i], void *));
-	for (uint16_t i = 0; i < n; i++) {
-		if (i + PREFETCH_AHEAD < n)
-			rte_prefetch0(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], void *));
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		rte_prefetch0(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], void *));
+		parse(w, p, frames[i], &last, &plain[i]);
+	}
+	for (uint32_t i = 0; i < n; i++)
 		choose(w, p, frames[i], &plain[i]);
-	}
-	for (uint16_t i = 0; i < n; i++) {
-		if (unlikely(stale))
-			choose(w, p, frames[i], &plain[i]);
-		stale |= !send_one(w, p, frames[i], &plain[i]);
-	}
+	frames[n] = NULL;
+	send_burst(w, p, frames, plain);
 	w->shared->received += n;
 	return n;
 }

@@ -15,6 +15,8 @@
 
 #define PKT(port, flags) {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(port, PORT, flags)}
 
+#define PKT6(port, flags) {ETH(ROUTER, LB), IP6(CLIENT, VIP), TCP(port, PORT, flags)}
+
 static struct runner *r = &runner_dpdk;
 
 static int open_host(void **state)
@@ -90,12 +92,30 @@ static void test_a_burst_of_plain_segments_goes_where_its_slot_says(void **state
 	assert_int_equal(r->t.backend_counts[NODE1].packets, 8);
 }
 
+/* Some take the way of the many, some do not; all are of one slot, and all are counted once. */
+static void test_kinds_of_segments_take_turns_in_a_burst(void **state)
+{
+	static const struct layer frames[][LAYERS_MAX] = {
+		PKT(50000, TCP_ACK), PKT6(50001, TCP_ACK), PKT(50002, TCP_ACK | TCP_FIN),
+		{ETH(ROUTER, LB), VLAN(7), IP4(CLIENT, VIP), TCP(50003, PORT, TCP_ACK)},
+		PKT6(50004, TCP_SYN), PKT(50005, TCP_RST), PKT6(50006, TCP_ACK), PKT(50007, TCP_ACK)};
+	static const enum host nodes[] = {NODE1, NODE1, NODE1, NODE1, NODE1, NODE1, NODE1, NODE1};
+
+	(void)state;
+	build_world();
+	r->t.loads[NODE1].base = 0;
+	expect_burst(frames, nodes, 8);
+	assert_int_equal(r->t.backend_counts[NODE1].packets, 8);
+	assert_int_equal(r->t.backend_counts[NODE1].flows, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_syn_and_what_follows_it_in_the_same_burst_go_to_one_node),
 		cmocka_unit_test(test_frames_leave_in_the_order_they_came),
 		cmocka_unit_test(test_a_burst_of_plain_segments_goes_where_its_slot_says),
+		cmocka_unit_test(test_kinds_of_segments_take_turns_in_a_burst),
 	};
 
 	return cmocka_run_group_tests(tests, open_host, NULL);
