@@ -314,7 +314,12 @@ inline store_word(was_cur, was_prev, want)
 {
 	if
 #ifndef NO_PREV /* the slot changes without a transition */
+#ifdef PREV_REPLACED /* a slot that changes again takes its last backend for prev, not the first */
+	:: was_prev && !dead[was_prev] && was_cur == want -> prev = was_prev
+	:: was_prev && !dead[was_prev] && was_cur != want && !dead[was_cur] -> prev = was_cur
+#else
 	:: was_prev && !dead[was_prev] && (was_cur == want || was_prev != want) -> prev = was_prev
+#endif
 	:: was_cur != want && (!was_prev || dead[was_prev]) && !dead[was_cur] -> prev = was_cur
 #endif
 	:: else -> prev = NONE
