@@ -111,14 +111,14 @@ static __always_inline int parse_outer(void *l3, void *end, __be16 type, struct 
 	struct iphdr *ip = l3;
 
 	if (type == bpf_htons(ETH_P_IP)) {
-		if ((void *)(ip + 1) > end || ip->ihl != 5 ||
+		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl != 5 ||
 		    ip->frag_off & bpf_htons(IP4_MF_OR_OFFSET))
 			return 0;
 		*ret_proto = ip->protocol;
 		t->is_ce = (ip->tos & 3) == 3;
 		t->len = outer_len(ip + 1, end, ip->protocol, sizeof(*ip));
 	} else if (type == bpf_htons(ETH_P_IPV6)) {
-		if ((void *)(ip6 + 1) > end)
+		if ((void *)(ip6 + 1) > end || ip6->version != 6)
 			return 0;
 		*ret_proto = ip6->nexthdr;
 		t->is_ce = (ip6->flow_lbl[0] >> 4 & 3) == 3;

@@ -69,7 +69,8 @@ static __always_inline struct lb_result lb_forward_other(struct lb_env *env,
 	if (pkt->proto != (pkt->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6))
 		return lb_finish(env, LB_R_NOT_TCP);
 	icmp = lb_take(&c, sizeof(*icmp));
-	if (!icmp)
+	/* nor may it lie in what the link added behind the packet */
+	if (!icmp || pkt->l4_off + sizeof(*icmp) > pkt->l3_off + pkt->ip_len)
 		return lb_finish(env, LB_R_TRUNCATED);
 	if (lb_icmp_is_error(pkt->family, icmp->type))
 		return lb_forward_icmp_error(env, pkt);

@@ -149,7 +149,7 @@ static __always_inline enum lb_reason lb_icmp_inner(struct lb_env *env, const st
 		if (!ip)
 			return LB_R_TRUNCATED;
 		hlen = ip->ihl * 4;
-		if (hlen < sizeof(*ip) || ip->protocol != IPPROTO_TCP ||
+		if (ip->version != 4 || hlen < sizeof(*ip) || ip->protocol != IPPROTO_TCP ||
 		    (ip->frag_off & lb_htons(LB_IP4_MF_OR_OFFSET & 0x1fff)))
 			return LB_R_ICMP_OTHER;
 		lb_map_ip4(ret_flow->saddr, ip->daddr);
@@ -162,7 +162,7 @@ static __always_inline enum lb_reason lb_icmp_inner(struct lb_env *env, const st
 
 		if (!ip)
 			return LB_R_TRUNCATED;
-		if (ip->nexthdr != IPPROTO_TCP)
+		if (ip->version != 6 || ip->nexthdr != IPPROTO_TCP)
 			return LB_R_ICMP_OTHER;
 		lb_copy16(ret_flow->saddr, ip->daddr.s6_addr32);
 		lb_copy16(ret_flow->daddr, ip->saddr.s6_addr32);

@@ -140,6 +140,14 @@ static const struct packet_case table[] = {
 		       UNTOUCHED}),
 	},
 	{
+		.name = "decap: an outer version that contradicts the ethertype passes untouched",
+		.decap_only = 1,
+		STEPS({.in = {ETH(LB, NODE1), IP4(LB, NODE1, .version = 6), IP4(CLIENT, VIP), SEGMENT},
+		       UNTOUCHED},
+		      {.in = {ETH(LB, NODE1), IP6(LB, NODE1, .version = 4), IP6(CLIENT, VIP), SEGMENT},
+		       UNTOUCHED}),
+	},
+	{
 		.name = "decap: a tagged tunnel packet gives a tagged packet",
 		.decap_only = 1,
 		STEPS({.in = {ETH(LB, NODE1), VLAN(7), IP4(LB, NODE1), IP4(CLIENT, VIP), SEGMENT},

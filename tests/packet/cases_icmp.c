@@ -119,6 +119,14 @@ static const struct packet_case table[] = {
 		       .want = DROP, .reason = LB_R_TRUNCATED}),
 	},
 	{
+		.name = "An ICMP header that goes on behind the packet, in what the link added, is dropped",
+		PINGED,
+		STEPS({.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP, .len = 24), ICMP4(8, 0), DATA(8)},
+		       .want = DROP, .reason = LB_R_TRUNCATED},
+		      {.in = {ETH(ROUTER, LB), IP6(CLIENT, VIP, .len = 7), ICMP6(128, 0), DATA(8)},
+		       .want = DROP, .reason = LB_R_TRUNCATED}),
+	},
+	{
 		.name = "ICMPv6 over IPv4 and ICMP over IPv6 are nothing to a VIP",
 		PINGED,
 		STEPS({.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP, .proto = 58), DATA(40, .seed = 128)}, OTHER},
@@ -204,6 +212,13 @@ static const struct packet_case table[] = {
 			      IP4(VIP_B, CLIENT), TCP(PORT, 40000, TCP_ACK, .n = 8)}, ODD},
 		      {.in = {ETH(ROUTER, LB), IP6(ROUTER, VIP), ICMP6(2, 0),
 			      IP6(VIP, CLIENT), UDP(PORT, 53), DATA(8)}, ODD}),
+	},
+	{
+		.name = "An error that quotes a packet of neither IP version is dropped",
+		STEPS({.in = {ETH(ROUTER, LB), IP4(ROUTER, VIP), ICMP4(3, 4),
+			      IP4(VIP, CLIENT, .version = 5), TCP(PORT, 40000, TCP_ACK, .n = 8)}, ODD},
+		      {.in = {ETH(ROUTER, LB), IP6(ROUTER, VIP), ICMP6(2, 0),
+			      IP6(VIP, CLIENT, .version = 4), TCP(PORT, 40000, TCP_ACK, .n = 8)}, ODD}),
 	},
 	{
 		.name = "An error about a packet the VIP did not send, but received, is dropped",
