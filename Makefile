@@ -60,6 +60,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_
 ROOT_TESTS := $(patsubst tests/kernel/%.c,$(B)/tests/kernel/%,$(wildcard tests/kernel/test_*.c))
 PACKET     := $(if $(wildcard tests/packet/*.c),$(B)/tests/packet_cases)
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS    := $(FUZZERS:$(B)/fuzz/fuzz_%=$(B)/tests/replay_%)
 AGENT      := $(if $(wildcard userspace/agent/main.c),$(B)/sluiced)
 
 all: $(BPF_OBJS) $(TBPF_OBJS) $(AGENT) $(TOOLS) ## build the agent, the packet programs and the tools
@@ -200,14 +201,19 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
 	$(say) FUZZ $@
 	$(Q)$(CLANG) $(ALLC) $(FUZZC) -fsanitize=fuzzer $< $(B)/fuzz/libsluice.a -o $@ $(LIBS)
 
-check: all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases, Linux 6.1 emulated
+# The same without a fuzzing engine: seeds go through once.
+$(B)/tests/replay_%: tests/fuzz/fuzz_%.c $(B)/san/tests/fuzz/replay.o $(B)/san/libsluice.a
+	$(say) TEST $@
+	$(Q)$(CC) $(ALLC) $(SAN) $< $(filter %.o %.a,$^) -o $@ $(LIBS)
+
+check: all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases, Linux 6.1 emulated
 	@tests/run check
 
 check-root: need-root all $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced ## tests that need root: packet cases in the kernel, namespaces
 	@tests/run root
 
 test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
-	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced
 	@tests/run all
 
 demo: need-root deps ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)
@@ -231,7 +237,7 @@ bench-scale: all ## the agent with 4,000 nodes: processor time, memory, changes,
 bench-dpdk: all ## frames a second of sluice-dpdk on one core, beside macswap; build/bench/dpdk.json
 	@tools/bench_dpdk/bench
 
-fuzz: $(FUZZERS) ## every fuzzer for FUZZ_S seconds each
+fuzz: $(FUZZERS) $(REPLAYS) $(B)/tests/packet_cases ## every fuzzer for FUZZ_S seconds each
 	@tests/fuzz/run $(FUZZ_S)
 
 verify-stats: all ## instructions the verifier processed and stack of every program

@@ -36,6 +36,8 @@ struct native_flows {
 	uint32_t room;
 };
 
+#define NATIVE_RECENT_CELLS 64 /* instead of LB_RECENT_CELLS: they are cleared before each case */
+
 #ifndef NATIVE_NAT_ROOM
 #define NATIVE_NAT_ROOM 4 /* NAT_ROOM of cases.h */
 #endif
@@ -102,7 +104,11 @@ NATIVE_TABLE(lb_env_load, struct lb_load, loads, LB_BACKENDS_MAX)
 NATIVE_TABLE(lb_env_vip_count, struct lb_count, vip_counts, LB_VIPS_MAX)
 NATIVE_TABLE(lb_env_backend_count, struct lb_count, backend_counts, LB_BACKENDS_MAX)
 NATIVE_TABLE(lb_env_counter, __u64, counters, LB_REASONS_MAX)
-NATIVE_TABLE(lb_env_recent, struct lb_recent, recent, LB_RECENT_CELLS)
+
+static inline struct lb_recent *lb_env_recent(struct lb_env *env, __u32 index)
+{
+	return index < LB_RECENT_CELLS ? &env->t->recent[index % NATIVE_RECENT_CELLS] : NULL;
+}
 
 static inline void *lb_env_front(struct lb_env *env, __u32 len)
 {

@@ -49,7 +49,7 @@ static void count(struct totals *t, enum verdict_of_case v, const struct runner 
 		printf("skip [%s] %s\n", r->name, c->name);
 }
 
-/* Cases that the runner can never run (decap natively) are not part of its table. */
+/* Cases that the runner can never run (decap under DPDK) are not part of its table. */
 static int belongs(const struct runner *r, const struct packet_case *c)
 {
 	return !(c->decap_only && !r->run_decap);

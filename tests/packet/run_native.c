@@ -6,6 +6,7 @@
 #include "tests/packet/env_native.h"
 #include "bpf/core/forward.h"
 
+#include "tests/packet/decap_native.h"
 #include "tests/packet/runner.h"
 
 _Static_assert((int)PASS == LB_VERDICT_PASS && (int)DROP == LB_VERDICT_DROP &&
@@ -43,7 +44,8 @@ static int native_open(struct runner *r)
 	t->vip_counts = tables.vip_counts = table(LB_VIPS_MAX, sizeof(*t->vip_counts));
 	t->backend_counts = tables.backend_counts = table(LB_BACKENDS_MAX, sizeof(struct lb_count));
 	t->counters = (uint64_t *)(tables.counters = table(LB_REASONS_MAX, sizeof(__u64)));
-	t->recent = tables.recent = table(LB_RECENT_CELLS, sizeof(*t->recent));
+	t->recent = tables.recent = table(NATIVE_RECENT_CELLS, sizeof(*t->recent));
+	t->n_recent = NATIVE_RECENT_CELLS;
 	tables.n_slots = TEST_SLOTS;
 	tables.flows.room = FLOWS_ROOM;
 	tables.flows.entries = table(FLOWS_ROOM, sizeof(struct native_flow));
@@ -74,23 +76,39 @@ static void native_close(struct runner *r)
 	memset(&r->t, 0, sizeof(r->t));
 }
 
-static int native_run(struct runner *r, const struct frame *in, uint32_t headroom,
-		      struct outcome *ret_outcome)
+static struct lb_result native_forward(struct lb_env *env)
+{
+	return lb_forward(env);
+}
+
+static void native_run_by(struct lb_result (*forward)(struct lb_env *), const struct frame *in,
+			  uint32_t headroom, struct outcome *ret_outcome)
 {
 	struct lb_env env = {.t = &tables, .ifindex = IF_NEAR};
 	struct lb_result result;
 
-	(void)r;
-	if (!headroom)
-		headroom = NATIVE_HEADROOM;
 	native_frame_put(&env, in->b, in->len, headroom);
-	result = lb_forward(&env);
+	result = forward(&env);
 	ret_outcome->verdict = (enum want)result.verdict;
 	ret_outcome->reason = result.reason;
 	ret_outcome->ifindex = result.verdict == LB_VERDICT_REDIRECT ? (int)result.ifindex : 0;
 	ret_outcome->frame.len = (uint8_t *)env.end - (uint8_t *)env.data;
 	memcpy(ret_outcome->frame.b, env.data, ret_outcome->frame.len);
 	native_frame_free(&env, headroom);
+}
+
+static int native_run(struct runner *r, const struct frame *in, uint32_t headroom,
+		      struct outcome *ret_outcome)
+{
+	(void)r;
+	native_run_by(native_forward, in, headroom ? headroom : NATIVE_HEADROOM, ret_outcome);
+	return 0;
+}
+
+static int native_run_decap(struct runner *r, const struct frame *in, struct outcome *ret_outcome)
+{
+	(void)r;
+	decap_native(in, ret_outcome);
 	return 0;
 }
 
@@ -147,6 +165,7 @@ struct runner runner_native = {
 	.close = native_close,
 	.frame_min = 0,
 	.run = native_run,
+	.run_decap = native_run_decap,
 	.flow_get = native_flow_get,
 	.flow_put = native_put,
 	.flows_clear = native_flows_clear,

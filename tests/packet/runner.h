@@ -23,6 +23,7 @@ struct tables {
 	struct lb_count *backend_counts;
 	uint64_t *counters;
 	struct lb_recent *recent;
+	uint32_t n_recent; /* 0: LB_RECENT_CELLS */
 };
 
 #define TEST_SLOTS  256

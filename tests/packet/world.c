@@ -138,7 +138,7 @@ static void clear(struct runner *r)
 	memset(t->vip_counts, 0, WATCHED_IDS * sizeof(*t->vip_counts));
 	memset(t->backend_counts, 0, WATCHED_IDS * sizeof(*t->backend_counts));
 	memset(t->counters, 0, LB_REASONS_MAX * sizeof(*t->counters));
-	memset(t->recent, 0, LB_RECENT_CELLS * sizeof(*t->recent));
+	memset(t->recent, 0, (t->n_recent ? t->n_recent : LB_RECENT_CELLS) * sizeof(*t->recent));
 	r->flows_clear(r);
 }
 
