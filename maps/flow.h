@@ -40,9 +40,10 @@ LB_STATIC_SIZE(struct lb_flow, 12);
 
 /*
  * Map "recent": SYNs that left without an entry, so that one that is sent again goes where the
- * first went. The low bits of the flow's hash pick the mark: the hash with, in the low byte, when it
- * was (LB_RECENT_TIME). The last SYN of a mark overwrites, so nothing can be full; what a flood
- * overwrites loses no more than this. Policy hash needs none of it: its answer is the slot's.
+ * first went. The flow's hash picks the mark, which holds hash and sequence number (another
+ * connection of the same ports begins with another) and, in the low byte, when it was. The last SYN
+ * of a mark overwrites, so nothing can be full; what a flood overwrites loses no more than this.
+ * Policy hash needs none of it: its answer is the slot's.
  */
 struct lb_recent {
 	__u32 mark[2];

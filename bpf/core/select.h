@@ -282,14 +282,17 @@ static __always_inline void lb_load_add(struct lb_env *env, const struct lb_vip 
 static __always_inline __u32 *lb_recent(struct lb_env *env, const struct lb_pkt *pkt,
 					const struct lb_vip *vip, __u32 hash, __u32 *ret_mark)
 {
+	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l4_off, LB_L4_MASK));
 	const struct lb_control *ctl = lb_env_control(env);
+	const struct tcphdr *tcp = lb_take(&c, sizeof(*tcp));
 	struct lb_recent *cell;
 
-	if (!ctl || vip->policy == LB_POLICY_HASH)
+	if (!ctl || !tcp || vip->policy == LB_POLICY_HASH)
 		return NULL;
 	if (vip->affinity == LB_AFFINITY_SOURCE) /* the hash has no port */
 		hash ^= pkt->sport * 0x9e3779b1u;
-	*ret_mark = (hash & ~0xffu) | LB_RECENT_TIME(LB_READ_ONCE(ctl->heartbeat_ns));
+	*ret_mark = ((hash ^ tcp->seq * 0x9e3779b1u) & ~0xffu) |
+		    LB_RECENT_TIME(LB_READ_ONCE(ctl->heartbeat_ns));
 	cell = lb_env_recent(env, LB_BOUND(hash, LB_RECENT_CELLS - 1));
 	return cell ? &cell->mark[hash >> 31] : NULL;
 }

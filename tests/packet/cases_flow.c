@@ -95,6 +95,13 @@ static const struct packet_case table[] = {
 		      {SYN(40000), .to = NODE2, .opens = 1, ADDED}),
 	},
 	{
+		.name = "A SYN on that tuple with another sequence number is another connection's",
+		P2C,
+		STEPS({SYN(40000), .to = NODE1, .opens = 1}, ALT_IS_BETTER,
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN, .seq = 7)},
+		       .to = NODE2, .opens = 1, ADDED}),
+	},
+	{
 		.name = "With affinity source another port of a client is not taken for a SYN sent again",
 		P2C,
 		.affinity = LB_AFFINITY_SOURCE,
