@@ -104,12 +104,12 @@ def drain_waits(t):
     dpdk.start(agent.config_path)
     agent.wait_all()
     streams = loadgen.Loadgen(tb.client, "stream", loadgen.url(tb.vip4), count=20, concurrency=20,
-                              rate=1000, tokens=600, duration=3, silence=40, grace=40).start()
+                              rate=1000, tokens=350, duration=3, silence=40, grace=40).start()
     streams.wait_active(20)
     dpdk.kill()
     agent.wait_log("sluice-dpdk has stopped", 3)
     agent.ctl("drain", "node1")
-    time.sleep(4)
+    time.sleep(3)
     drain = agent.nodes()["node1"]["drain"]
     assert not drain["done"], drain
     dpdk.start(agent.config_path)
