@@ -59,7 +59,7 @@ def raised_mtu(t):
 def bulk(t):
     tb, agent, dpdk = serve(t)
     load = loadgen.Loadgen(tb.client, "steady", [loadgen.url(v) for v in (tb.vip4, tb.vip6)],
-                           rate=100, tokens=20, duration=14).start()
+                           rate=100, tokens=20, duration=7).start()
     rates = {}
     for family, ours, theirs in ((4, tb.client.ip4, tb.ingress.ip4),
                                  (6, tb.client.ip6, tb.ingress.ip6)):
@@ -69,7 +69,7 @@ def bulk(t):
     print("Gbit/s:", ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items()))
     equal((report["failed"], report["broken"], report["causes"]), (0, 0, {}),
           "balanced connections: failed, broken, causes")
-    assert report["completed"] == report["started"] > 1000, report
+    assert report["completed"] == report["started"] > 500, report
     assert min(rates.values()) > 0.02, rates  # with the kernel's own segments: hundreds of Mbit/s
     down = [x for x in agent.process.output().splitlines() if "-> unhealthy" in x]
     equal(down, [], "nodes that went down")
