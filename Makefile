@@ -268,4 +268,6 @@ install: all ## programs, units, manual pages, sample configuration below DESTDI
 clean: ## remove build/
 	rm -rf $(B)
 
+ifeq ($(filter clean,$(MAKECMDGOALS)),) # what they name would count as there
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+endif
