@@ -37,6 +37,7 @@ ifneq ($(filter-out help deps clean demo churn drills test,$(or $(MAKECMDGOALS),
 MISSING := $(strip $(shell \
 	for t in $(firstword $(CC)) $(firstword $(CLANG)) bpftool pkg-config; do \
 		command -v $$t >/dev/null || echo $$t; done; \
+	v=$$($(CLANG) -dumpversion 2>/dev/null) && [ "$${v%%.*}" -lt 12 ] && echo 'clang>=12'; \
 	for p in $(PKGS:libbpf='libbpf >= 1.0'); do \
 		pkg-config --exists "$$p" 2>/dev/null || echo "$$p" | tr -d ' '; done))
 $(if $(MISSING),$(error not found: $(MISSING). 'make deps' (as root) installs what is missing))
