@@ -347,6 +347,26 @@ static void a_restart_forgets_learned_slots(void **state)
 	assert_false(p.scores[0].hot);
 }
 
+static void what_a_node_ran_before_it_died_is_not_its_load_when_it_is_back(void **state)
+{
+	struct pool p;
+
+	(void)state;
+	begin(&p);
+	for (int i = 0; i < N; i++)
+		(void)scrape(&p, i, 0, 6);
+	(void)scrape(&p, 0, 5, 90);
+	score_forget(&p.nodes[0]);
+	p.now_ms += 500; /* its old sample would still be fresh */
+	judge(&p);
+	assert_int_equal(p.scores[0].source, SCORE_MEDIAN);
+	assert_int_equal(p.scores[0].base, 6);
+	(void)scrape(&p, 0, 0, 85); /* of more slots than it had: 85 of 90 would be hot */
+	judge(&p);
+	assert_int_equal(p.scores[0].source, SCORE_FRESH);
+	assert_false(p.scores[0].hot);
+}
+
 static void a_stale_node_is_hot_if_most_of_the_pool_is(void **state)
 {
 	struct pool p;
@@ -428,6 +448,7 @@ int main(void)
 		cmocka_unit_test(
 			slots_of_the_page_come_before_learned_ones_and_configured_before_both),
 		cmocka_unit_test(a_restart_forgets_learned_slots),
+		cmocka_unit_test(what_a_node_ran_before_it_died_is_not_its_load_when_it_is_back),
 		cmocka_unit_test(a_stale_node_is_hot_if_most_of_the_pool_is),
 		cmocka_unit_test(huge_and_negative_numbers_stay_in_range),
 		cmocka_unit_test(an_average_is_right_from_the_first_value_and_follows),

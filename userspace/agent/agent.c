@@ -173,8 +173,10 @@ void agent_node_changed(struct node *node, const struct health_change *change)
 	if (change->from != change->to) {
 		node->n_transitions++;
 		node->pool->n_transitions[change->to]++;
-		if (change->to == LB_STATE_UNHEALTHY)
+		if (change->to == LB_STATE_UNHEALTHY) {
 			level = LOG_LEVEL_WARN;
+			score_forget(&node->score);
+		}
 		notice_change(&node->pool->notices, change->from, change->to, now_ms, level,
 			      "node %s/%s: %s -> %s: %s", node->pool->name, node->name,
 			      health_state_name(change->from), health_state_name(change->to),

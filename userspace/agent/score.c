@@ -14,6 +14,13 @@ void score_init(struct score_node *node)
 	*node = (struct score_node){.sample_ms = -1, .scrape_ms = -1, .progress = -1};
 }
 
+void score_forget(struct score_node *node)
+{
+	node->counted = false;
+	node->given_slots = node->learned_slots = 0;
+	node->progress = -1;
+}
+
 void score_scrape_begin(struct score_node *node, uint32_t inc, int64_t now_ms)
 {
 	assert(now_ms >= 0);

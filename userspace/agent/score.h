@@ -66,6 +66,9 @@ struct score_member {
 
 void score_init(struct score_node *node);
 
+/* It went down: what it ran then is not its load when it is back, nor its slots. */
+void score_forget(struct score_node *node);
+
 /*
  * A scrape is sent: inc is what the packet path has added for this node so far (sum of CPUs).
  * What is added from now on is not in the sample that comes back, and must stay.
