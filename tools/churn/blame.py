@@ -6,9 +6,11 @@ A stream may end early because its node was killed, or because the deadline of i
 passed; a new connection may fail because it went to a node that was killed and not yet found dead.
 Whatever cannot be explained so is the balancer's.
 
-A stream that is cut is mostly seen to end at once, by a reset. It stalls instead where the packets
-that its node no longer gets meet the remains (TIME_WAIT) of an earlier connection with the same
-addresses and ports on another node; then what counts is when its tokens stopped.
+A cut ends every stream of its node, and is mostly seen at once, by a reset. A stream stalls instead
+where the packets that its node no longer gets meet the remains (TIME_WAIT) of an earlier connection
+with the same addresses and ports on another node; and on a machine that has too much to do the
+client learns of an end, as of a token, seconds late. So what counts is the time between the last
+token and the end: somewhere in it the stream broke.
 """
 from __future__ import annotations
 
@@ -37,12 +39,11 @@ class Cut:
 
     def explains(self, event: dict) -> bool:
         """
-        A stream of the node that ended or stalled in that time; or a connection that had no answer
-        yet, which may have been sent there.
+        A stream of the node that broke in that time; or a connection that had no answer yet, which
+        may have been sent there.
         """
-        return event["backend"] in (self.node, None) and any(
-            self.begin - EARLY_S <= moment <= self.end + LATE_S
-            for moment in (event["t_end"], stalled(event)))
+        return (event["backend"] in (self.node, None) and event["t_end"] >= self.begin - EARLY_S
+                and stalled(event) <= self.end + LATE_S)
 
 
 def blame(event: dict, cuts: list[Cut]) -> str | None:
