@@ -48,8 +48,9 @@ def outage(t, policy, seconds, upgrade):
     between(said["stopped_ms"], 900 * seconds, 1000 * seconds + 5000, "milliseconds without it")
     text = agent.ctl_run("status").stdout
     assert "NOTHING IS FORWARDED: sluice-dpdk has not run for " in text, text
+    since = len(agent.process.output())
     dpdk.start(agent.config_path)
-    agent.wait_log("sluice-dpdk forwards again", 3)
+    agent.wait_log("sluice-dpdk forwards again", 3, since)
     text = agent.ctl_run("status")
     assert "Poll-mode workers: 1\n" in text.stdout, text
     report = streams.wait(80)
