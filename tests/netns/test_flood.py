@@ -31,7 +31,7 @@ def placed(tb, report_name: str) -> collections.Counter:
 
 
 @case("beside 20,000 SYNs a second that lead to nothing, new connections still avoid a busy node",
-      timeout_s=90)
+      timeout_s=90, alone=True)
 def second_choice(t):
     t.need("sluiced", "sluicectl", "mockbackend", "loadgen", "synflood", "decap.bpf.o", "xdpattach")
     tb = t.testbed(nodes=4)
