@@ -39,14 +39,20 @@ def _retransmitted(s: socket.socket) -> float:
     return again / max(segments, 1)
 
 
-def transfer(source: Host, sink: Host, address: str, megabytes: float, port: int = 5001) -> Transfer:
+def _listen(host: Host, at: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in at[0] else socket.AF_INET
+    listener = host.call(socket.create_server, at, family=family)
+    listener.settimeout(PATIENCE_S)
+    return listener
+
+
+def transfer(source: Host, sink: Host, address: str, megabytes: float, port: int = 5001,
+             at: tuple[str, int] | None = None) -> Transfer:
     """
     Send so much from `source` to address:port, which must lead to `sink`. A byte that does not
-    arrive is a failure.
+    arrive is a failure. at: where the sink listens, if not there.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = sink.call(socket.create_server, (address, port), family=family)
-    listener.settimeout(PATIENCE_S)
+    listener = _listen(sink, at or (address, port))
     received = []
 
     def receive() -> None:
@@ -70,3 +76,27 @@ def transfer(source: Host, sink: Host, address: str, megabytes: float, port: int
     thread.join(PATIENCE_S)
     equal(received, [sent], f"bytes that arrived for {address}")
     return Transfer(sent * 8 / (time.monotonic() - began) / 1e9, share)
+
+
+def download(source: Host, sink: Host, address: str, size: int, port: int = 5001,
+             at: tuple[str, int] | None = None) -> int:
+    """
+    `sink` connects to address:port, which must lead to `source`, and is sent so many bytes: how
+    many of them arrive. at: where the source listens, if not there.
+    """
+    listener = _listen(source, at or (address, port))
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as s:
+            s.settimeout(PATIENCE_S)
+            s.sendall(bytes(size))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    got = 0
+    with sink.call(socket.create_connection, (address, port), PATIENCE_S) as s:
+        s.settimeout(PATIENCE_S)
+        while data := s.recv(65536):
+            got += len(data)
+    thread.join(PATIENCE_S)
+    return got

@@ -1,64 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The edges of forwarding over real connections: ICMP, sizes, fragments, dead and removed nodes."""
 import collections
-import socket
-import threading
 import time
 
-from tests.lib import config, mock
-from tests.lib.agent import Agent
 from tests.lib.case import between, case, equal
+from tests.lib.site import Site
 from tests.lib.stream import Stream, who
-from tests.lib.transfer import transfer
+from tests.lib.transfer import download, transfer
 from tests.lib.wait import holds_for, wait_until
 
 BULK_PORT = 5001
-
-
-class Site:
-    """A testbed whose ingress host does not own the VIPs, with nodes and an agent."""
-
-    def __init__(self, t, mode="ipip", family=4, vip_port=mock.PORT, pool=None, vip=None,
-                 mocks=None, **topology):
-        t.need("sluiced", "sluicectl", "mockbackend", "decap.bpf.o", "xdpattach")
-        self.tb = t.testbed(**{"nodes": 2, **topology})
-        for address in self.tb.plan.vips4:
-            self.tb.ingress.ip("addr", "del", f"{address}/32", "dev", "lo")
-        for address in self.tb.plan.vips6:
-            self.tb.ingress.ip("addr", "del", f"{address}/128", "dev", "lo")
-        self.mocks = mock.start_all(self.tb, **(mocks or {}))
-        if mode != "l2dsr":
-            for node in self.tb.nodes:
-                node.attach_decap()
-        settings = {"mode": mode, "policy": "hash", "port": vip_port,
-                    "check": {**config.QUICK_CHECK, "port": mock.PORT},
-                    "load": {**config.QUICK_LOAD, "port": mock.PORT}, **(pool or {})}
-        self.config = config.one_pool(self.tb, family=family, port=vip_port, pool=settings)
-        for entry in self.config["vips"]:
-            entry.update(vip or {})
-        self.agent = Agent(self.tb.ingress, self.config).start(timeout_s=20)
-        self.wait_states(*["healthy"] * len(self.tb.nodes))
-
-    def states(self) -> list[str]:
-        return [node["state"] for node in self.agent.ctl("backends")["backends"]]
-
-    def wait_states(self, *want: str, timeout_s: float = 15) -> None:
-        wait_until(lambda: self.states() == list(want), timeout_s, f"states {want}")
-
-    def packets(self) -> dict[str, int]:
-        return self.agent.ctl("status")["packets"]
-
-    def reload(self, nodes: list[str]) -> None:
-        """With these nodes of the testbed and no others."""
-        every = {n["name"]: n for n in config.nodes(self.tb)}
-        self.config["pools"][0]["nodes"] = [every[name] for name in nodes]
-        self.agent.write_config(self.config)
-        self.agent.ctl("reload")
-
-    def streams(self, count: int) -> list[Stream]:
-        """Streams of both families in turn."""
-        return [Stream(self.tb.client, self.tb.vip6 if i % 2 else self.tb.vip4)
-                for i in range(count)]
 
 
 # --- ICMP -------------------------------------------------------------------------------------------
@@ -107,28 +58,6 @@ def too_big6(t):
     too_big(t, 6, 40)
 
 
-def download(node, client, vip: str, size: int = 400000) -> int:
-    """Bytes that the client gets of `size` that the node sends it, over one connection to the VIP."""
-    family = socket.AF_INET6 if ":" in vip else socket.AF_INET
-    listener = node.call(socket.create_server, (vip, BULK_PORT), family=family)
-    listener.settimeout(20)
-
-    def serve() -> None:
-        with listener, listener.accept()[0] as s:
-            s.settimeout(40)
-            s.sendall(bytes(size))
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    got = 0
-    with client.call(socket.create_connection, (vip, BULK_PORT), 20) as s:
-        s.settimeout(20)
-        while data := s.recv(65536):
-            got += len(data)
-    thread.join(60)
-    return got
-
-
 def path_mtu(t, **kwargs) -> None:
     """The router before the client takes less than the node sends; it says so to the VIP."""
     site = Site(t, vip_port=BULK_PORT, nodes=1, edge=True, access_mtu=1400, **kwargs)
@@ -137,7 +66,7 @@ def path_mtu(t, **kwargs) -> None:
     client.ip("route", "change", "::/0", "via", "fd77:0:0:3::253", "advmss", "1440")
     for vip in (site.tb.vip4, site.tb.vip6):
         before = site.packets()["icmp_flow"]
-        equal(download(node, client, vip), 400000, f"bytes from {vip}")
+        equal(download(node, client, vip, 400000, BULK_PORT), 400000, f"bytes from {vip}")
         between(site.packets()["icmp_flow"] - before, 1, 50, "ICMP errors sent to the node")
 
 

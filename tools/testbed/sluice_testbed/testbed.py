@@ -205,7 +205,11 @@ class Testbed:
 
     def fabric_ip(self, *words: str) -> str:
         """`ip WORDS` among the switches."""
-        return command(enter(self.fabric, ["ip", *words]))
+        return self.fabric_run("ip", *words)
+
+    def fabric_run(self, *words: str) -> str:
+        """A program among the switches; what it printed."""
+        return command(enter(self.fabric, list(words)))
 
     # -- down
 
