@@ -169,6 +169,19 @@ static const struct packet_case table[] = {
 		      SYN(CLIENT, 40000, NODE2, 30000)),
 	},
 	{
+		.name = "nat: a flow of an earlier life of the node is reset",
+		NAT,
+		STEPS(SYN(CLIENT, 40000, NODE1, 30000), DIES(NODE1), RETURNS(NODE1, 2),
+		      {IN4(CLIENT, 40000, TCP_ACK, ), .resets = 1, EVENTS(LB_EV_FLOW_VOID)}),
+	},
+	{
+		.name = "nat: a SYN into a stream does not move it, however old its own SYN is",
+		NAT,
+		STEPS(SYN(CLIENT, 40000, NODE1, 30000), ACK(CLIENT, 40000, NODE1, 30000),
+		      SLOT(NODE2, 0, 0, 0), SECONDS(10),
+		      {IN4(CLIENT, 40000, TCP_SYN, ), OUT4(NODE1, 30000, TCP_SYN, )}),
+	},
+	{
 		.name = "nat: a dead node's flow that was reset is over for the node, too, if it lives",
 		NAT,
 		STEPS(SYN(CLIENT, 40000, NODE1, 30000), ACK(CLIENT, 40000, NODE1, 30000), DIES(NODE1),
@@ -262,7 +275,12 @@ static const struct packet_case table[] = {
 			      TCP(40000, PORT, TCP_SYN)},
 		       .to = NODE3, OPENS,
 		       .out = {ETH(LB, NODE3), IP6(LB, NODE3, .ttl = 63), EXT(EXT_DST, .n = 1),
-			       TCP(30000, NODE_PORT, TCP_SYN)}}),
+			       TCP(30000, NODE_PORT, TCP_SYN)}},
+		      {.in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), EXT(EXT_HOP), EXT(EXT_DST, .n = 40),
+			      TCP(40000, PORT, TCP_ACK), DATA(9)},
+		       .to = NODE3,
+		       .out = {ETH(LB, NODE3), IP6(LB, NODE3, .ttl = 63), EXT(EXT_HOP),
+			       EXT(EXT_DST, .n = 40), TCP(30000, NODE_PORT, TCP_ACK), DATA(9)}}),
 	},
 	{
 		.name = "nat: a tag stays on the device it came from, there and back",

@@ -83,6 +83,11 @@ static const struct packet_case table[] = {
 		       .want = PASS, .reason = LB_R_NOT_VIP}),
 	},
 	{
+		.name = "A tagged packet's traffic class is copied to the outer header",
+		STEPS({.in = {ETH(ROUTER, LB), VLAN(7), IP6(CLIENT, VIP, .tos = 0xb7), SEGMENT}, .to = NODE1},
+		      {.in = {ETH(ROUTER, LB), VLAN(7), IP4(CLIENT, VIP, .tos = 0xb7), SEGMENT}, .to = NODE1}),
+	},
+	{
 		.name = "A tagged packet for a VIP with a bad header is dropped",
 		STEPS({.in = {ETH(ROUTER, LB), VLAN(7), IP4(CLIENT, VIP, .ihl = 3), SEGMENT},
 		       .want = DROP, .reason = LB_R_BAD_IHL},
