@@ -11,6 +11,7 @@
 
 #define LB_BACKEND_F_ALIVE   0x01 /* its flows may be forwarded; clear: dead, entries are void */
 #define LB_BACKEND_F_NEXTHOP 0x02 /* ifindex and MACs are known; clear: packets are dropped */
+#define LB_BACKEND_F_TAGGED  0x04 /* vlan is not 0 */
 
 /* One cache line. The agent changes it in place, one 8-byte word at a time, so what must not be
  * seen half changed shares a word. */
@@ -26,7 +27,7 @@ struct lb_backend {
 
 	__be32 src_vary; /* bits of src[3] that vary by flow hash, so receivers spread flows */
 	__be16 gue_port; /* gue: UDP destination port */
-	__u16 pad;
+	__be16 vlan;	 /* tag (802.1Q) of frames to the next hop; 0: none, or as the frame came */
 
 	__u32 ifindex;	 /* egress device */
 	__u8 family;	 /* 4 or 6: of addr and src */

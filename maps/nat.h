@@ -16,6 +16,9 @@
 #define LB_NAT_F_CLOSED	 0x04 /* a RST came from this side */
 #define LB_NAT_F_COUNTED 0x08 /* counted in lb_load.flows */
 
+/* Other tags than one of 802.1Q: an answer keeps those it came with, on the client's device. */
+#define LB_NAT_VLAN_KEEP 0xffff
+
 /* Map "nat_flows": key struct lb_flow_key (maps/flow.h). */
 struct lb_nat_flow {
 	__u16 backend;
@@ -39,8 +42,8 @@ struct lb_nat_reply {
 	__be32 client[4];
 	__be16 client_port;
 	__u16 vip;
-	__u16 backend;
-	__u8 flags; /* LB_NAT_F_*, what the node sent */
+	__be16 vlan; /* 802.1Q tag of the client's frames; 0: none; or LB_NAT_VLAN_KEEP */
+	__u8 flags;  /* LB_NAT_F_*, what the node sent */
 	__u8 pad;
 	__u32 seen;    /* ticks */
 	__u32 ifindex; /* where the client's packets came from, and answers leave */

@@ -284,9 +284,38 @@ static __always_inline enum lb_reason lb_encap_as(struct lb_env *env, const stru
 	return LB_R_OK;
 }
 
+/* Tags of a frame that leaves: one of 802.1Q, if vlan is not 0; else those it came with, or none. */
+static __always_inline enum lb_reason lb_tags_of(struct lb_env *env, __be16 vlan, int keep,
+						 __u32 l3_off, struct lb_tags *ret_tags,
+						 __u32 *ret_l3_off)
+{
+	if (vlan) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+		ret_tags->w[0] = (__u32)vlan << 16 | lb_htons(ETH_P_8021Q);
+#else
+		ret_tags->w[0] = (__u32)ETH_P_8021Q << 16 | vlan;
+#endif
+		*ret_l3_off = ETH_HLEN + sizeof(ret_tags->w[0]);
+		return LB_R_OK;
+	}
+	*ret_l3_off = keep ? l3_off : ETH_HLEN;
+	return lb_tags_read(env, *ret_l3_off, ret_tags);
+}
+
 /*
- * Make the frame one that reaches backend b by mode (l2dsr, ipip, gue). VLAN tags stay when it
- * leaves by the device it came from, and go when it leaves by another. l3_off: pkt->l3_off, as a
+ * Tags of a frame towards b: that of the way to its next hop, if there is one. Otherwise they stay
+ * when it leaves by the device it came from, and go when it leaves by another.
+ */
+static __always_inline enum lb_reason lb_tags_towards(struct lb_env *env,
+						      const struct lb_backend *b, __u32 l3_off,
+						      struct lb_tags *ret_tags, __u32 *ret_l3_off)
+{
+	return lb_tags_of(env, b->vlan, b->ifindex == lb_env_ifindex(env), l3_off, ret_tags,
+			  ret_l3_off);
+}
+
+/*
+ * Make the frame one that reaches backend b by mode (l2dsr, ipip, gue). l3_off: pkt->l3_off, as a
  * constant where the caller knows it.
  */
 static __always_inline enum lb_reason lb_encap(struct lb_env *env, const struct lb_pkt *pkt,
@@ -295,9 +324,9 @@ static __always_inline enum lb_reason lb_encap(struct lb_env *env, const struct 
 {
 	__u8 family = b->family;
 	__u32 outer = lb_outer_len(mode, family);
-	__u32 out_off = b->ifindex == lb_env_ifindex(env) ? l3_off : ETH_HLEN;
 	struct lb_cursor c = lb_cursor_at(env, l3_off);
 	struct lb_tags tags = {};
+	__u32 out_off = l3_off;
 	int delta;
 	void *l3;
 
@@ -307,7 +336,7 @@ static __always_inline enum lb_reason lb_encap(struct lb_env *env, const struct 
 	if (!l3)
 		return LB_R_TRUNCATED;
 	lb_ttl_decrement(l3, pkt->family);
-	if (lb_tags_read(env, out_off, &tags) != LB_R_OK)
+	if (lb_tags_towards(env, b, l3_off, &tags, &out_off) != LB_R_OK)
 		return LB_R_TRUNCATED;
 	delta = (int)l3_off - (int)out_off - (int)outer;
 	if (delta && lb_env_head(env, delta) < 0)

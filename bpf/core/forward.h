@@ -255,7 +255,8 @@ static __always_inline int lb_plain_send(struct lb_env *env, const struct lb_pkt
 
 	/* Neither "this host" nor "none" passes: the one has no entry, the other no next hop. */
 	b = lb_env_backend(env, choice->backend);
-	if (lb_unlikely(!b || !(b->flags & LB_BACKEND_F_NEXTHOP)))
+	if (lb_unlikely(!b || (b->flags & (LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED)) !=
+				      LB_BACKEND_F_NEXTHOP))
 		return 0;
 	mode = vip->mode;
 	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))

@@ -109,28 +109,28 @@ static __always_inline enum lb_reason lb_nat_tcp(struct lb_env *env, const struc
 /* Where a translated frame goes. */
 struct lb_nat_way {
 	__u32 ifindex;
+	__u32 l3_off;	       /* 14, 18 or 22: of the IP header behind the tags */
 	struct lb_words3 macs; /* destination, source */
+	struct lb_tags tags;
 };
 
-/* Link header: VLAN tags stay on the device they came from, and go on another. */
 static __always_inline enum lb_reason lb_nat_link(struct lb_env *env, const struct lb_pkt *pkt,
 						  const struct lb_nat_way *way)
 {
-	__u32 l3 = LB_BOUND(pkt->l3_off, LB_L3_MASK);
+	int delta = (int)LB_BOUND(pkt->l3_off, LB_L3_MASK) - (int)way->l3_off;
 	struct lb_words3 *at;
 	struct lb_cursor c;
 	__be16 *proto;
 
-	if (way->ifindex != lb_env_ifindex(env) && l3 > ETH_HLEN &&
-	    lb_env_head(env, (int)LB_BOUND(l3 - ETH_HLEN, LB_TAGS_MASK)) < 0)
+	if (delta && lb_env_head(env, delta) < 0)
 		return LB_R_HEADROOM;
 	c = lb_cursor_at(env, 0);
 	at = lb_take(&c, sizeof(*at));
 	if (!at)
 		return LB_R_TRUNCATED;
 	*at = way->macs;
-	if (way->ifindex == lb_env_ifindex(env))
-		return LB_R_OK;
+	if (lb_tags_write(&c, way->l3_off, &way->tags) != LB_R_OK)
+		return LB_R_TRUNCATED;
 	proto = lb_take(&c, sizeof(*proto));
 	if (!proto)
 		return LB_R_TRUNCATED;
@@ -276,17 +276,27 @@ static __always_inline void lb_nat_forget(struct lb_env *env, const struct lb_fl
 
 /* --- from the client -------------------------------------------------------------------------- */
 
-/* Answers leave by the device and to the neighbour that the client's SYN came from. */
-static __always_inline int lb_nat_way_back(struct lb_env *env, struct lb_nat_reply *reply)
+/* Answers leave by the device, with the tag and to the neighbour that the client's SYN came from. */
+static __always_inline int lb_nat_way_back(struct lb_env *env, const struct lb_pkt *pkt,
+					   struct lb_nat_reply *reply)
 {
 	struct lb_cursor c = lb_cursor_at(env, 0);
 	const struct ethhdr *eth = lb_take(&c, sizeof(*eth));
+	const struct lb_vlan_hdr *tag;
 
 	if (!eth)
 		return -1;
 	lb_memcpy(reply->dmac, eth->h_source, ETH_ALEN);
 	lb_memcpy(reply->smac, eth->h_dest, ETH_ALEN);
 	reply->ifindex = lb_env_ifindex(env);
+	if (pkt->l3_off == ETH_HLEN)
+		return 0;
+	tag = lb_take(&c, sizeof(*tag));
+	if (!tag)
+		return -1;
+	reply->vlan = tag->tci;
+	if (eth->h_proto != lb_htons(ETH_P_8021Q) || pkt->l3_off != ETH_HLEN + sizeof(*tag))
+		reply->vlan = LB_NAT_VLAN_KEEP;
 	return 0;
 }
 
@@ -311,10 +321,9 @@ static __always_inline enum lb_reason lb_nat_add(struct lb_env *env, const struc
 	};
 
 	lb_copy16(search.reply.client, pkt->saddr);
-	search.reply.backend = choice->backend;
 	search.hash = choice->hash;
 	search.step = (choice->hash >> 20) + now;
-	if (lb_nat_way_back(env, &search.reply) < 0)
+	if (lb_nat_way_back(env, pkt, &search.reply) < 0)
 		return LB_R_TRUNCATED;
 	flow.nat_port = lb_nat_take_port(env, b, &search);
 	if (!flow.nat_port) {
@@ -443,9 +452,12 @@ static __always_inline void lb_macs_of(const struct lb_backend *b,
 #endif
 }
 
-/* What a flow's packets towards b get, and where they go. */
-static __always_inline void lb_nat_node_way(const struct lb_backend *b, __be16 nat_port,
-					    struct lb_nat_to *ret_to, struct lb_nat_way *ret_way)
+/* What a flow's packet pkt towards b gets, and where it goes. */
+static __always_inline enum lb_reason lb_nat_node_way(struct lb_env *env,
+						      const struct lb_pkt *pkt,
+						      const struct lb_backend *b, __be16 nat_port,
+						      struct lb_nat_to *ret_to,
+						      struct lb_nat_way *ret_way)
 {
 	ret_way->ifindex = b->ifindex;
 	lb_macs_of(b, &ret_way->macs);
@@ -453,6 +465,8 @@ static __always_inline void lb_nat_node_way(const struct lb_backend *b, __be16 n
 	lb_copy16(ret_to->daddr, b->addr);
 	ret_to->sport = nat_port;
 	ret_to->dport = b->port;
+	return lb_tags_towards(env, b, LB_BOUND(pkt->l3_off, LB_L3_MASK), &ret_way->tags,
+			       &ret_way->l3_off);
 }
 
 /* Client -> VIP becomes this host -> node. */
@@ -461,11 +475,12 @@ static __always_inline enum lb_reason lb_nat_to_node(struct lb_env *env, const s
 {
 	struct lb_nat_way way;
 	struct lb_nat_to to;
+	enum lb_reason r;
 
 	if (b->family != pkt->family)
 		return LB_R_NO_NEXTHOP;
-	lb_nat_node_way(b, nat_port, &to, &way);
-	return lb_nat_rewrite(env, pkt, &to, &way);
+	r = lb_nat_node_way(env, pkt, b, nat_port, &to, &way);
+	return r == LB_R_OK ? lb_nat_rewrite(env, pkt, &to, &way) : r;
 }
 
 /* --- from the node ---------------------------------------------------------------------------- */
@@ -480,17 +495,25 @@ static __always_inline struct lb_nat_reply *lb_nat_reply_find(struct lb_env *env
 	return lb_env_nat_reply(env, &key);
 }
 
-/* What the answers of the entry's flow get, and where they go. */
-static __always_inline void lb_nat_client_way(const struct lb_nat_reply *reply,
-					      const struct lb_vip *vip, struct lb_nat_to *ret_to,
-					      struct lb_nat_way *ret_way)
+/* What pkt, an answer of the entry's flow, gets, and where it goes. */
+static __always_inline enum lb_reason lb_nat_client_way(struct lb_env *env,
+							const struct lb_pkt *pkt,
+							const struct lb_nat_reply *reply,
+							const struct lb_vip *vip,
+							struct lb_nat_to *ret_to,
+							struct lb_nat_way *ret_way)
 {
+	int keep = reply->vlan == LB_NAT_VLAN_KEEP;
+
 	lb_copy16(ret_to->saddr, vip->addr);
 	lb_copy16(ret_to->daddr, reply->client);
 	ret_to->sport = vip->port;
 	ret_to->dport = reply->client_port;
 	ret_way->ifindex = reply->ifindex;
 	lb_memcpy(&ret_way->macs, reply->dmac, sizeof(ret_way->macs));
+	return lb_tags_of(env, keep ? 0 : reply->vlan,
+			  keep && reply->ifindex == lb_env_ifindex(env),
+			  LB_BOUND(pkt->l3_off, LB_L3_MASK), &ret_way->tags, &ret_way->l3_off);
 }
 
 /*
@@ -518,8 +541,9 @@ static __always_inline enum lb_reason lb_nat_reply(struct lb_env *env, const str
 		reply->flags |= ended;
 	if (now - reply->seen > LB_SEEN_REFRESH)
 		reply->seen = now;
-	lb_nat_client_way(reply, vip, &to, &way);
-	r = lb_nat_rewrite(env, pkt, &to, &way);
+	r = lb_nat_client_way(env, pkt, reply, vip, &to, &way);
+	if (r == LB_R_OK)
+		r = lb_nat_rewrite(env, pkt, &to, &way);
 	*ret_ifindex = way.ifindex;
 	return r == LB_R_OK ? LB_R_NAT_REPLY : r;
 }

@@ -125,10 +125,13 @@ static __always_inline enum lb_reason lb_nat_icmp_to_node(struct lb_env *env,
 {
 	struct lb_nat_way way;
 	struct lb_nat_to to;
+	enum lb_reason r;
 
 	if (b->family != pkt->family)
 		return LB_R_NO_NEXTHOP;
-	lb_nat_node_way(b, nat_port, &to, &way);
+	r = lb_nat_node_way(env, pkt, b, nat_port, &to, &way);
+	if (r != LB_R_OK)
+		return r;
 	return lb_nat_rewrite_icmp(env, pkt, flow->l3_off, flow->l4_off, &to, &way);
 }
 
@@ -146,8 +149,9 @@ static __always_inline enum lb_reason lb_nat_icmp_to_client(struct lb_env *env,
 
 	if (!reply || !vip)
 		return LB_R_ICMP_OTHER; /* removed since it was found */
-	lb_nat_client_way(reply, vip, &to, &way);
-	r = lb_nat_rewrite_icmp(env, pkt, flow->l3_off, flow->l4_off, &to, &way);
+	r = lb_nat_client_way(env, pkt, reply, vip, &to, &way);
+	if (r == LB_R_OK)
+		r = lb_nat_rewrite_icmp(env, pkt, flow->l3_off, flow->l4_off, &to, &way);
 	*ret_ifindex = way.ifindex;
 	return r == LB_R_OK ? LB_R_NAT_REPLY : r;
 }

@@ -4,6 +4,7 @@
  * the nodes. Needs root; nothing is left.
  */
 #include <errno.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -320,6 +321,42 @@ static void test_device_changes_are_followed(void **state)
 	await_state(f, 1, NEXTHOP_NO_ROUTE, 3000);
 }
 
+static void test_vlan_device_is_its_parent_with_a_tag(void **state)
+{
+	struct fixture *f = *state;
+	struct nexthop_result res;
+
+	if (system("ip link add link a0 name a0.7 type vlan id 7 2>/dev/null")) {
+		print_message("this kernel has no VLAN devices\n");
+		skip();
+	}
+	run("ip addr add 10.7.0.254/24 dev a0.7");
+	run(PEER "link add link a1 name a1.7 type vlan id 7");
+	run(PEER "addr add 10.7.0.1/24 dev a1.7 && " PEER "link set a1.7 up");
+	run("ip link set a0.7 mtu 1400 up");
+	want(f, 1, "10.7.0.1");
+	await_state(f, 1, NEXTHOP_READY, 3000);
+	assert_int_equal(nexthop_get(f->t, 1, &res), 0);
+	assert_int_equal(res.ifindex, if_nametoindex("a0"));
+	assert_int_equal(res.vlan, 7);
+	assert_int_equal(res.mtu, 1400);
+	assert_mac(res.dmac, MAC_A);
+	assert_mac(res.smac, MAC_0);
+	/* a tag in a tag, and one of 802.1ad, are more than can be sent */
+	run("ip link add link a0.7 name a0.7.8 type vlan id 8 && ip addr add 10.8.0.254/24 dev a0.7.8 "
+	    "&& ip link set a0.7.8 up");
+	run("ip link add link a0 name a0.9 type vlan proto 802.1ad id 9 && "
+	    "ip addr add 10.9.0.254/24 dev a0.9 && ip link set a0.9 up");
+	want(f, 2, "10.8.0.1");
+	want(f, 3, "10.9.0.1");
+	await_state(f, 2, NEXTHOP_NO_LINK, 3000);
+	await_state(f, 3, NEXTHOP_NO_LINK, 3000);
+	run("ip link set a0 down");
+	settle(f, 100);
+	run("ip link set a0 up && ip link set a0.7 up");
+	await_state(f, 1, NEXTHOP_READY, 5000);
+}
+
 static void test_carrier_lost_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -463,6 +500,7 @@ int main(void)
 		T(test_missing_neighbour_is_asked_for_until_it_is_there),
 		T(test_neighbour_that_fails_keeps_its_last_mac),
 		T(test_device_changes_are_followed),
+		T(test_vlan_device_is_its_parent_with_a_tag),
 		T(test_carrier_lost_is_told),
 		T(test_own_addresses_are_told),
 		T(test_source_address_is_followed),

@@ -120,6 +120,8 @@ struct packet_case {
 	int cell_b;		   /* the VIP's index cell is its second choice */
 	int native_only;	   /* needs what BPF_PROG_TEST_RUN cannot supply */
 	uint16_t nat_low, nat_high; /* source ports of mode nat; 0: that mode is not in use */
+	int nat_from_vip;	   /* mode nat sends from the VIP's address, not from LB's */
+	int vlan;		   /* every next hop is behind this tag; 0: none */
 	int clock;		   /* must not straddle a refill of the token buckets */
 	int decap;		   /* forwarded frames also go through the node's decap program */
 	int decap_only;		   /* `in` goes to the decap program, not to the balancer */

@@ -233,6 +233,12 @@ static const struct packet_case table[] = {
 		       .to = NODE1, ABOUT, LIKE6}),
 	},
 	{
+		.name = "An error about a service that is not active is dropped",
+		STEPS(VIP_FLAGS(0),
+		      {.in = {ETH(ROUTER, LB), IP4(ROUTER, VIP), ICMP4(3, 4), QUOTED4}, ODD},
+		      {.in = {ETH(ROUTER, LB), IP6(ROUTER, VIP), ICMP6(2, 0), QUOTED6}, ODD}),
+	},
+	{
 		.name = "An error that quotes no service of the VIP is dropped",
 		STEPS({.in = {ETH(ROUTER, LB), IP4(ROUTER, VIP), ICMP4(3, 4),
 			      IP4(VIP, CLIENT), TCP(22, 40000, TCP_ACK, .n = 8)}, ODD},

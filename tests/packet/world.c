@@ -33,14 +33,14 @@ static void put_address(__be32 *dst, enum host host, int family)
 	memcpy(&dst[3], hosts[host].ip4, 4);
 }
 
-static void put_node(struct tables *t, enum host node)
+static void put_node(struct tables *t, const struct packet_case *c, enum host node)
 {
 	struct lb_backend *b = &t->backends[node];
 	int far = node_is_far(node);
 
 	b->family = node_family(node);
 	put_address(b->addr, node, b->family);
-	put_address(b->src, LB, b->family);
+	put_address(b->src, c->nat_from_vip ? VIP : LB, b->family);
 	memcpy(b->dmac, hosts[node].mac, 6);
 	memcpy(b->smac, hosts[far ? LB_FAR : LB].mac, 6);
 	b->mtu = MTU;
@@ -49,6 +49,8 @@ static void put_node(struct tables *t, enum host node)
 	b->flags = LB_BACKEND_F_ALIVE | (node == NODE9 ? 0 : LB_BACKEND_F_NEXTHOP);
 	b->port = htons(NODE_PORT);
 	b->gue_port = htons(gue_port_of(node));
+	b->vlan = htons(c->vlan);
+	b->flags |= c->vlan ? LB_BACKEND_F_TAGGED : 0;
 	t->loads[node].weight = 1000;
 }
 
@@ -105,7 +107,7 @@ static void put_vip(struct tables *t, const struct packet_case *c, uint32_t id, 
 	put_address(v->addr, VIP, family);
 }
 
-/* The balancer's own address, as one that mode nat sends from. */
+/* The balancer's own address, or the VIP's, as one that mode nat sends from. */
 static void put_nat(struct tables *t, const struct packet_case *c)
 {
 	if (!c->nat_low)
@@ -113,7 +115,7 @@ static void put_nat(struct tables *t, const struct packet_case *c)
 	for (int family = 4; family <= 6; family += 2) {
 		struct lb_vip_cell cell = {.proto = 6, .kind = LB_VIP_KIND_NAT};
 
-		put_address(cell.addr, LB, family);
+		put_address(cell.addr, c->nat_from_vip ? VIP : LB, family);
 		put_cell(t, &cell, 0);
 	}
 	t->control->nat_port_low = c->nat_low;
@@ -179,7 +181,7 @@ void world_build(struct runner *r, const struct packet_case *c)
 	clear(r);
 	put_control(r->t.control);
 	for (enum host node = NODE1; node < NODES_N; node++)
-		put_node(&r->t, node);
+		put_node(&r->t, c, node);
 	put_vip(&r->t, c, VIP_ID4, 4);
 	put_vip(&r->t, c, VIP_ID6, 6);
 	put_nat(&r->t, c);

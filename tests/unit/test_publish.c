@@ -656,6 +656,15 @@ static void test_next_hop_comes_changes_and_goes(void **state)
 	assert_int_equal(b->mtu, 65535);
 	assert_int_equal(b->src[3], htonl(0x0a090909));
 	assert_int_equal(b->gue_port, htons(7777));
+	assert_int_equal(b->vlan, 0);
+	res.vlan = 100;
+	publish_backend_nexthop(f->p, a, &res, &own, 0, 7777);
+	assert_int_equal(b->vlan, htons(100));
+	assert_int_equal(b->flags, LB_BACKEND_F_ALIVE | LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED);
+	res.vlan = 0;
+	publish_backend_nexthop(f->p, a, &res, &own, 0, 7777);
+	assert_int_equal(b->vlan, 0);
+	assert_int_equal(b->flags, LB_BACKEND_F_ALIVE | LB_BACKEND_F_NEXTHOP);
 	res.state = NEXTHOP_NO_MAC; /* the neighbour failed: the last known one serves on */
 	publish_backend_nexthop(f->p, a, &res, &none, 0, 6080);
 	assert_true(b->flags & LB_BACKEND_F_NEXTHOP);

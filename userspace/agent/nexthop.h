@@ -40,6 +40,7 @@ struct nexthop_result {
 	bool on_link;           /* no gateway between */
 	struct address gateway; /* family 0: none; may be of the other family */
 	struct address src;     /* preferred source; from NO_LINK on, family 0: none */
+	uint16_t vlan;          /* 802.1Q tag of what leaves; 0: none; from NO_MAC on */
 	uint32_t mtu;           /* of the path, bytes of IP packet; from NO_MAC on */
 };
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <linux/if.h>
 #include <linux/if_arp.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
@@ -203,6 +204,35 @@ int nexthop_parse_route(const struct nlmsghdr *nlh, struct nexthop_route *ret)
 	return 0;
 }
 
+/*
+ * XDP cannot send by a VLAN device, but by its parent, with the tag. Of another protocol than 802.1Q
+ * the device cannot be used.
+ */
+static void take_vlan(const struct attrs *a, struct nexthop_link *link)
+{
+	struct attrs info = {0}, vlan = {0};
+	const struct nlattr *id, *proto;
+
+	if (!a->tb[IFLA_LINKINFO])
+		return;
+	(void)mnl_attr_parse_nested(a->tb[IFLA_LINKINFO], take_attr, &info);
+	if (!info.tb[IFLA_INFO_KIND] || !info.tb[IFLA_INFO_DATA] ||
+	    mnl_attr_validate(info.tb[IFLA_INFO_KIND], MNL_TYPE_NUL_STRING) < 0 ||
+	    strcmp(mnl_attr_get_str(info.tb[IFLA_INFO_KIND]), "vlan"))
+		return;
+	(void)mnl_attr_parse_nested(info.tb[IFLA_INFO_DATA], take_attr, &vlan);
+	id = vlan.tb[IFLA_VLAN_ID];
+	proto = vlan.tb[IFLA_VLAN_PROTOCOL];
+	if (!id || mnl_attr_validate(id, MNL_TYPE_U16) < 0 || !mnl_attr_get_u16(id) ||
+	    !take_u32(a->tb[IFLA_LINK], &link->parent) ||
+	    (proto && (mnl_attr_validate(proto, MNL_TYPE_U16) < 0 ||
+		       mnl_attr_get_u16(proto) != htons(ETH_P_8021Q)))) {
+		link->usable = false;
+		return;
+	}
+	link->vlan = mnl_attr_get_u16(id);
+}
+
 int nexthop_parse_link(const struct nlmsghdr *nlh, struct nexthop_link *ret)
 {
 	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
@@ -221,6 +251,7 @@ int nexthop_parse_link(const struct nlmsghdr *nlh, struct nexthop_link *ret)
 	if (!take_mac(a.tb[IFLA_ADDRESS], link.mac))
 		link.usable = false;
 	(void)take_u32(a.tb[IFLA_MTU], &link.mtu);
+	take_vlan(&a, &link);
 	*ret = link;
 	return 0;
 }

@@ -22,6 +22,8 @@ struct nexthop_link {
 	bool usable; /* up, with carrier, Ethernet */
 	uint8_t mac[6];
 	uint32_t mtu;
+	uint16_t vlan;	 /* tag of a VLAN device; 0: it is none */
+	uint32_t parent; /* of a VLAN device: what its frames leave by */
 };
 
 struct nexthop_neigh {

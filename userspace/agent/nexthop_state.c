@@ -29,6 +29,7 @@ bool nexthop_set_link(struct nexthop_table *t, const struct nexthop_link *news)
 	}
 	if (l) {
 		bool same = l->usable == news->usable && l->mtu == news->mtu &&
+			    l->vlan == news->vlan && l->parent == news->parent &&
 			    !memcmp(l->mac, news->mac, sizeof(l->mac));
 
 		*l = *news;
@@ -243,7 +244,20 @@ static bool same_result(const struct nexthop_result *a, const struct nexthop_res
 	return a->state == b->state && a->ifindex == b->ifindex && !memcmp(a->dmac, b->dmac, 6) &&
 	       !memcmp(a->smac, b->smac, 6) && a->on_link == b->on_link &&
 	       address_equal(&a->gateway, &b->gateway) && address_equal(&a->src, &b->src) &&
-	       a->mtu == b->mtu;
+	       a->mtu == b->mtu && a->vlan == b->vlan;
+}
+
+/* Frames for a VLAN device leave by its parent, which must be no VLAN device itself. */
+static bool use_parent(const struct nexthop_table *t, const struct nexthop_link *link,
+		       struct nexthop_result *res)
+{
+	const struct nexthop_link *parent = find_link(t, link->parent);
+
+	if (!parent || !parent->usable || parent->vlan)
+		return false;
+	res->ifindex = parent->ifindex;
+	res->vlan = link->vlan;
+	return true;
 }
 
 static struct nexthop_result result_of(const struct nexthop_table *t, const struct target *target)
@@ -259,7 +273,7 @@ static struct nexthop_result result_of(const struct nexthop_table *t, const stru
 	res.on_link = !route->gateway.family;
 	res.src = route->src;
 	link = find_link(t, route->ifindex);
-	if (!link || !link->usable) {
+	if (!link || !link->usable || (link->vlan && !use_parent(t, link, &res))) {
 		res.state = NEXTHOP_NO_LINK;
 		return res;
 	}

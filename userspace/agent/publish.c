@@ -435,6 +435,7 @@ static void write_nexthop(struct lb_backend *b, const struct nexthop_result *res
 	publish_addr_words(src, new.src);
 	new.src_vary = src_vary;
 	new.gue_port = htons(gue_port);
+	new.vlan = htons(res->vlan);
 	memcpy(new.dmac, res->dmac, sizeof(new.dmac));
 	memcpy(new.smac, res->smac, sizeof(new.smac));
 	new.mtu = res->mtu > UINT16_MAX ? UINT16_MAX : res->mtu;
@@ -442,7 +443,8 @@ static void write_nexthop(struct lb_backend *b, const struct nexthop_result *res
 	     off < offsetof(struct lb_backend, ifindex); off += 8)
 		publish_write((char *)b + off, publish_word_at(&new, off));
 	tail.ifindex = res->ifindex;
-	tail.flags |= LB_BACKEND_F_NEXTHOP;
+	tail.flags &= ~LB_BACKEND_F_TAGGED;
+	tail.flags |= LB_BACKEND_F_NEXTHOP | (res->vlan ? LB_BACKEND_F_TAGGED : 0);
 	write_tail(b, tail);
 }
 
