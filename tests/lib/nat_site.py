@@ -19,10 +19,10 @@ _VIPS_MAX = 512  # LB_VIPS_MAX
 class NatSite:
     """
     Both families: a pool of the nodes' IPv4 and one of their IPv6 addresses. pool: keys of both;
-    nat, top: keys of the file; queues: of every device.
+    nat, top: keys of the file.
     """
 
-    def __init__(self, t, pool=None, mocks=None, nat=None, top=None, queues=1, **topology):
+    def __init__(self, t, pool=None, mocks=None, nat=None, top=None, **topology):
         t.need("sluiced", "sluicectl", "mockbackend", "loadgen", "bpftool")
         self.tb = tb = t.testbed(**{"nodes": 2, **topology})
         for host in [tb.ingress, *tb.nodes]:
@@ -30,8 +30,6 @@ class NatSite:
                 host.ip("addr", "del", f"{vip}/{128 if ':' in vip else 32}", "dev", "lo")
         # Its own connections do not use the ports of translated ones.
         tb.ingress.sysctl({"net.ipv4.ip_local_port_range": "32768 60999"})
-        if queues > 1:
-            self._set_queues(queues)
         self.mocks = mock.start_all(tb, port=NODE_PORT, **(mocks or {}))
         self.config = self._config(pool or {})
         if nat:
@@ -39,12 +37,6 @@ class NatSite:
         self.config.update(top or {})
         self.agent = Agent(tb.ingress, self.config).start(timeout_s=20)
         self.agent.wait_all()
-
-    def _set_queues(self, n: int) -> None:
-        for host in self.tb.hosts.values():
-            for leg in host.plan.legs:
-                self.tb.fabric_run("ethtool", "-L", leg.port, "rx", str(n), "tx", str(n))
-                host.run(["ethtool", "-L", leg.dev, "rx", str(n), "tx", str(n)])
 
     def _config(self, pool: dict) -> dict:
         tb, pools, vips = self.tb, [], []
@@ -77,7 +69,7 @@ class NatSite:
                 for i in range(count)]
 
     def entries(self, name: str) -> list[tuple[dict, dict]]:
-        """(key, value) of all of "nat_flows" or "nat_replies"."""
+        """(key, value) of every entry of a map."""
         path = os.path.join(self.agent.pin_dir, name)
         dump = json.loads(self.tb.ingress.run(["bpftool", "-j", "map", "dump", "pinned", path]).stdout)
         return [(e["formatted"]["key"], e["formatted"]["value"]) for e in dump]

@@ -233,6 +233,11 @@ static const struct packet_case table[] = {
 		       .to = NODE1, ABOUT, LIKE6}),
 	},
 	{
+		.name = "An error too big for the outer header is dropped: none is answered with another",
+		STEPS({.in = {ETH(ROUTER, LB), IP4(ROUTER, VIP), ICMP4(3, 4), QUOTED4, DATA(MTU - 75)},
+		       .want = DROP, .reason = LB_R_TOO_BIG, ABOUT}),
+	},
+	{
 		.name = "An error about a service that is not active is dropped",
 		STEPS(VIP_FLAGS(0),
 		      {.in = {ETH(ROUTER, LB), IP4(ROUTER, VIP), ICMP4(3, 4), QUOTED4}, ODD},

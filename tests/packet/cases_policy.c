@@ -124,6 +124,17 @@ static const struct packet_case table[] = {
 		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), EXC(0), INC(NODE2, 0)),
 	},
 	{
+		.name = "SYN with FIN or RST is dropped where a SYN needs no entry, too, in both families",
+		STEPS({.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_FIN)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_RST)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS},
+		      {.in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_FIN)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS},
+		      {.in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), TCP(40000, PORT, TCP_SYN | TCP_RST)},
+		       .want = DROP, .reason = LB_R_BAD_FLAGS}),
+	},
+	{
 		.name = "SYN+ACK, no flags, or all flags go with the slot and open nothing",
 		.policy = LB_POLICY_P2C,
 		.slot = {NODE1, NODE2},

@@ -205,11 +205,7 @@ class Testbed:
 
     def fabric_ip(self, *words: str) -> str:
         """`ip WORDS` among the switches."""
-        return self.fabric_run("ip", *words)
-
-    def fabric_run(self, *words: str) -> str:
-        """A program among the switches; what it printed."""
-        return command(enter(self.fabric, list(words)))
+        return command(enter(self.fabric, ["ip", *words]))
 
     # -- down
 
