@@ -212,6 +212,12 @@ static __always_inline void lb_stage_any(struct lb_env *env, struct lb_result *r
 }
 LB_STAGE(any)
 
+/* Frames for b need nothing but its MACs and outer header. */
+static __always_inline int lb_backend_is_plain(const struct lb_backend *b)
+{
+	return (b->flags & (LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED)) == LB_BACKEND_F_NEXTHOP;
+}
+
 /* lb_forward_plain() from the encapsulation on, with mode and family of the backend as constants. */
 static __always_inline int lb_forward_as(struct lb_env *env, const struct lb_pkt *pkt,
 					 const struct lb_vip *vip, __u32 vip_id, __u8 mode,
@@ -255,8 +261,7 @@ static __always_inline int lb_plain_send(struct lb_env *env, const struct lb_pkt
 
 	/* Neither "this host" nor "none" passes: the one has no entry, the other no next hop. */
 	b = lb_env_backend(env, choice->backend);
-	if (lb_unlikely(!b || (b->flags & (LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED)) !=
-				      LB_BACKEND_F_NEXTHOP))
+	if (lb_unlikely(!b || !lb_backend_is_plain(b)))
 		return 0;
 	mode = vip->mode;
 	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))

@@ -170,7 +170,7 @@ static __always_inline int plain_send_many(struct lb_env *env, const struct plai
 	const struct lb_backend *b = lb_env_backend(env, c->backend);
 
 	if (lb_unlikely(c->of.kind != PLAIN_MANY || !b || b->family != 4 ||
-			!(b->flags & LB_BACKEND_F_NEXTHOP)))
+			!lb_backend_is_plain(b)))
 		return 0;
 	if (env->len < ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr) ||
 	    c->of.vip >= LB_VIPS_MAX)
