@@ -135,6 +135,8 @@ static __always_inline __u64 lb_scan_value(const struct lb_load *load, __u8 poli
 	return (__u64)LB_READ_ONCE(load->base) + LB_READ_ONCE(load->inc) + 1;
 }
 
+#define LB_SCAN_STEP 4 /* members looked at for one call of bpf_loop(), which costs as much as one */
+
 /* An exact scan under way. The best so far wins ties, so where it begins matters. */
 struct lb_scan {
 	struct lb_env *env;
@@ -143,35 +145,48 @@ struct lb_scan {
 	__u32 bank;
 	__u32 n;
 	__u32 at;
+	__u32 left; /* to be looked at */
 	__u32 found;
 	__u8 policy;
 };
 
-/* One member; 0 to go on. The shape is that of a callback of bpf_loop() (Linux 5.17). */
-static __noinline long lb_scan_member(__u32 i, void *ctx)
+static __always_inline void lb_scan_member(struct lb_scan *scan, const struct lb_members *members)
 {
-	struct lb_scan *scan = ctx;
-	const struct lb_members *members = lb_env_members(scan->env, scan->bank);
 	const struct lb_load *load;
 	__u64 value;
 	__u32 id;
 
-	(void)i;
-	if (!members)
-		return 1;
 	if (scan->at >= scan->n)
 		scan->at = 0;
 	id = LB_READ_ONCE(members->backend[LB_BOUND(scan->at, LB_MEMBERS_MAX - 1)]);
 	scan->at++;
 	load = lb_env_load(scan->env, id);
 	if (!load || !load->weight)
-		return 0;
+		return;
 	value = lb_scan_value(load, scan->policy);
 	if (scan->best_weight && value * scan->best_weight >= scan->best * load->weight)
-		return 0;
+		return;
 	scan->best = value;
 	scan->best_weight = load->weight;
 	scan->found = id;
+}
+
+/* The next members; 0 to go on. The shape is that of a callback of bpf_loop() (Linux 5.17). */
+static __noinline long lb_scan_members(__u32 i, void *ctx)
+{
+	struct lb_scan *scan = ctx;
+	const struct lb_members *members = lb_env_members(scan->env, scan->bank);
+
+	(void)i;
+	if (!members)
+		return 1;
+	LB_UNROLL
+	for (int k = 0; k < LB_SCAN_STEP; k++) {
+		if (!scan->left)
+			return 1;
+		scan->left--;
+		lb_scan_member(scan, members);
+	}
 	return 0;
 }
 
@@ -194,15 +209,15 @@ static __always_inline __u32 lb_choose_least(struct lb_env *env, __u32 pool_id, 
 	if (!scan.n)
 		return otherwise;
 	scan.at = lb_hash_to_slot(hash, scan.n);
+	scan.left = scan.n < LB_MEMBERS_MAX ? scan.n : LB_MEMBERS_MAX;
 	/*
-	 * The first one here and the others by the loop: Linux before 6.7 takes a callback to be
+	 * The first ones here and the others by the loop: Linux before 6.7 takes a callback to be
 	 * called once, and removes what is dead then. With best_weight known to be 0, that was the
 	 * comparison.
 	 */
-	if (lb_scan_member(0, &scan))
-		return otherwise;
-	n = scan.n < LB_MEMBERS_MAX ? scan.n : LB_MEMBERS_MAX;
-	lb_env_loop(env, n - 1, lb_scan_member, &scan);
+	if (lb_scan_members(0, &scan))
+		return scan.found;
+	lb_env_loop(env, LB_MEMBERS_MAX / LB_SCAN_STEP, lb_scan_members, &scan);
 	return scan.found;
 }
 
