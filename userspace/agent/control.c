@@ -47,6 +47,19 @@ static enum MHD_Result answer(struct MHD_Connection *conn, unsigned int status, 
 				  len < 0 ? 0 : (size_t)len);
 }
 
+/* Names that a client made up may be no UTF-8, or be cut within a character. */
+static json_t *text_json(char *text)
+{
+	json_t *json = json_string(text);
+
+	if (json)
+		return json;
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	return json_string(text);
+}
+
 static enum MHD_Result fail(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -58,7 +71,7 @@ static enum MHD_Result fail(struct MHD_Connection *conn, unsigned int status, co
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	return answer(conn, status, json_pack("{ss}", "error", text));
+	return answer(conn, status, json_pack("{so}", "error", text_json(text)));
 }
 
 /* --- orders ----------------------------------------------------------------------------------- */
@@ -134,14 +147,15 @@ static enum MHD_Result order_weight(struct control *c, struct MHD_Connection *co
 static enum MHD_Result refuse_file(struct MHD_Connection *conn, unsigned int status,
 				   const char *error, struct config_errors *errs)
 {
-	json_t *list = json_array();
+	json_t *json = json_pack("{ss s[]}", "error", error, "errors");
+	json_t *list = json_object_get(json, "errors");
 
 	for (uint32_t i = 0; i < errs->n; i++)
 		json_array_append_new(list, json_string(errs->items[i].text));
 	if (errs->n_dropped)
 		json_array_append_new(list, json_sprintf("… and %u more", errs->n_dropped));
-	config_errors_free(errs);
-	return answer(conn, status, json_pack("{ss so}", "error", error, "errors", list));
+	config_errors_free(errs); /* error may be of them */
+	return answer(conn, status, json);
 }
 
 /* Takes the diff over. */
