@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk bench-scale fuzz verify-stats install clean need-root
+.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk bench-readme bench-scale fuzz verify-stats install clean need-root
 
 B      := build
 CC     := gcc
@@ -234,6 +234,9 @@ bench: all ## nanoseconds a packet, table build time; writes build/bench/
 
 bench-scale: all ## the agent with 4,000 nodes: processor time, memory, changes, reloads; build/bench/scale.json
 	@tools/scale/scale
+
+bench-readme: ## the figures of the last bench and bench-dpdk -> README.md
+	@tools/bench/readme
 
 bench-dpdk: all ## frames a second of sluice-dpdk on one core, beside macswap; build/bench/dpdk.json
 	@tools/bench_dpdk/bench

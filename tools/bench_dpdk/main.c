@@ -34,6 +34,7 @@
 #define RING_SIZE (2 * CHUNK)
 #define CHUNKS	  400
 #define WORKERS	  2
+#define MEMORY_MB "256"
 
 enum way { WAY_RING = 1, WAY_NULL };
 
@@ -299,24 +300,26 @@ static void put_line(json_t *to, const struct line *l)
 	put(to, l->name, "_pps_median", 1e9 / l->null.median_ns);
 }
 
-static int start_eal(void)
+/* huge: memory in huge pages, of which MEMORY_MB must be free; else in small ones. */
+static int start_eal(int huge)
 {
-	char *argv[] = {"bench_dpdk", "--no-huge",    "-m",	       "256",
-			"--no-pci",   "--no-shconf",  "--no-telemetry", "-l",
-			NULL,	      "--log-level=error"};
-	int n = sysconf(_SC_NPROCESSORS_ONLN);
+	char *argv[] = {"bench_dpdk", huge ? "--in-memory" : "--no-huge", "-m", MEMORY_MB,
+			"--no-pci", "--no-telemetry", "-l", "0,1", "--log-level=error",
+			"--no-shconf"};
+	int argc = sizeof(argv) / sizeof(argv[0]) - !!huge; /* --in-memory implies the last */
 
-	argv[8] = n >= WORKERS ? "0,1" : "0";
-	if (rte_eal_init(sizeof(argv) / sizeof(argv[0]), argv) < 0)
+	if (sysconf(_SC_NPROCESSORS_ONLN) < WORKERS)
+		argv[7] = "0";
+	if (rte_eal_init(argc, argv) < 0)
 		return -rte_errno;
 	pool = rte_pktmbuf_pool_create("frames", 8191, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
 				       SOCKET_ID_ANY);
 	return pool ? 0 : -rte_errno;
 }
 
-static int open_all(void)
+static int open_all(int huge)
 {
-	int r = start_eal();
+	int r = start_eal(huge);
 
 	r = r ?: world_new(&tables, WORKERS);
 	r = r ?: bench_new(0);
@@ -383,13 +386,14 @@ int main(int argc, char **argv)
 	const uint32_t n = sizeof(lines) / sizeof(lines[0]);
 	json_t *json = json_object();
 	double two = 0;
+	int huge = argc > 1 && !strcmp(argv[1], "--huge");
 	int r;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: bench_dpdk FILE.json\n");
+	if (argc != 2 + huge) {
+		fprintf(stderr, "usage: bench_dpdk [--huge] FILE.json\n");
 		return 2;
 	}
-	r = open_all();
+	r = open_all(huge);
 	r = r ?: run_all(lines, n, 5);
 	if (rte_lcore_count() >= WORKERS)
 		r = r ?: measure_together(&lines[2], &two);
@@ -398,9 +402,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	report(lines, n, two, json);
-	r = json_dump_file(json, argv[1], JSON_INDENT(2) | JSON_SORT_KEYS);
+	r = json_dump_file(json, argv[1 + huge], JSON_INDENT(2) | JSON_SORT_KEYS);
 	if (r < 0)
-		fprintf(stderr, "bench_dpdk: cannot write %s\n", argv[1]);
+		fprintf(stderr, "bench_dpdk: cannot write %s\n", argv[1 + huge]);
 	json_decref(json);
 	return r < 0;
 }
