@@ -2,6 +2,7 @@
 """A configuration that changes: what a reload would do, what it did, and files that are watched."""
 import json
 import os
+import random
 
 from tests.lib import config, mock, unixhttp
 from tests.lib.agent import Agent
@@ -223,31 +224,52 @@ def watched_odd(t):
     equal(agent.states()["node1"], "draining", "a drain by hand, after a reload")
 
 
-@case("orders outlast a reload; a node removed while it drains keeps its streams; another preset is "
-      "asked for its own pages", 90)
-def orders_and_presets(t):
-    service = Service(t, nodes=3)
-    agent = service.agent
-    agent.ctl("drain", "node2", "--now")
-    streams = service.streams(20, 10)
-    agent.ctl("drain", "node1")
-    service.pool["thresholds"]["warm_up"] = "1s"
-    equal(service.reload().returncode, 0, "exit status of the reload")
-    equal(agent.states(), {"node1": "draining", "node2": "maintenance", "node3": "healthy"},
-          "states after the reload")
+def change(rng: random.Random, everything: dict) -> dict:
+    """Another valid configuration of the same nodes and addresses."""
+    new = json.loads(json.dumps(everything))
+    pool, other = new["pools"][0], json.loads(json.dumps(new["pools"][0]))
+    pool["policy"] = rng.choice(("hash", "p2c", "least-queue", "least-conn", "round-robin"))
+    pool["mode"] = rng.choice(("ipip", "gue"))
+    pool["thresholds"]["kv_high"] = rng.choice((0.93, 0.95, 0.97))
+    pool["check"]["interval"] = rng.choice(("150ms", "200ms", "300ms"))
+    pool["nodes"] = rng.sample(pool["nodes"], rng.randrange(2, 5))
+    for node in pool["nodes"]:
+        node["weight"] = rng.randrange(1, 4)
+    if rng.random() < 0.5:
+        new["pools"].append({**other, "name": "other", "nodes": other["nodes"][:2]})
+        for vip in new["vips"]:
+            if vip["name"].endswith("-2"):
+                vip["pool"] = "other"
+    elif rng.random() < 0.5:
+        new["vips"] = [vip for vip in new["vips"] if vip["name"].endswith("-1")]
+    else:
+        for vip in new["vips"]:
+            vip["name"] = f"new-{vip['name']}"
+    return new
 
-    service.pool["nodes"] = [n for n in service.pool["nodes"] if n["name"] != "node1"]
-    equal(service.reload().returncode, 0, "exit status of the reload")
-    equal(set(service.spread(40)["by_backend"]), {"node3"}, "nodes that answer")
 
-    service.pool["preset"] = "vllm"
-    equal(service.reload().returncode, 0, "exit status of the reload")
-    wait_until(lambda: agent.nodes()["node3"]["load"]["progress"] is not None, 5,
-               "the counter that only the new page has is known")
-    equal(agent.states(), {"node2": "maintenance", "node3": "healthy"}, "states")
-    agent.ctl("undrain", "node2")
-    agent.wait_states(node2="healthy")
+@case("reloads of any kind under streams break none; at the end all is as after a fresh start", 90)
+def any_reloads(t):
+    service = Service(t, nodes=4, topology={"vips": 2})
+    agent, first, rng = service.agent, service.config, random.Random(20260731)
 
-    report = streams.wait(60)
-    equal((report["completed"], report["causes"]), (20, {}), "streams that went on")
-    assert "node1" in report["by_backend"], report["by_backend"]
+    def by_name() -> list[tuple]:
+        names = {node["id"]: name for name, node in agent.nodes().items()}
+        return [(names.get(cur), names.get(alt)) for cur, alt, _ in service.slots()]
+
+    streams = service.streams(40, 12)
+    for step in range(8):
+        service.config = change(rng, first) if step < 7 else first
+        done = service.reload()
+        equal((done.returncode, done.stderr), (0, ""), f"reload {step}")
+        wait_until(lambda: all(node["state"] == "healthy"
+                               for node in agent.ctl("backends")["backends"]), 10, "all healthy")
+    after = by_name()
+    report = streams.wait(90)
+    equal((report["completed"], report["broken"]), (40, 0), f"streams: {report['causes']}")
+    equal(agent.ctl_run("detach").returncode, 0, "detach")
+    agent.process.wait(30)
+    agent.start(timeout_s=20)
+    agent.wait_all()
+    fresh = by_name()
+    equal(sum(a != b for a, b in zip(after, fresh)), 0, "slots that a fresh start fills otherwise")
