@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * lb_forward_plain() (bpf/core/forward.h) in two halves, so that a burst goes through the first half
- * as a whole: the look-ups of several frames then overlap, where one frame's whole way is a chain
- * of loads and multiplications that each wait for the one before.
+ * lb_forward_plain() (bpf/core/forward.h) in parts, so that a burst goes through each part as a
+ * whole: the work on several frames then overlaps, where one frame's whole way is a chain of loads
+ * and multiplications that each wait for the one before.
  *
- * Each half comes twice: for the many, of which the compiler knows all that does not vary, and for
- * any plain segment. Which one a frame takes makes no difference to what becomes of it.
+ *	the many	plain_parse_many(), plain_choose_many(), plain_send_many()
+ *	any segment	plain_choose(), plain_send()
+ *
+ * Of the many the compiler knows all that does not vary. Which way a frame takes makes no
+ * difference to what becomes of it.
  *
  * A choice is good until a frame before it adds or removes an exception: the caller must choose
  * again after a frame that took another way.
@@ -172,7 +175,7 @@ static __always_inline int plain_send_many(struct lb_env *env, const struct plai
 	if (lb_unlikely(c->of.kind != PLAIN_MANY || !b || b->family != 4 ||
 			!lb_backend_is_plain(b)))
 		return 0;
-	if (env->len < ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr) ||
+	if (env->len < PLAIN_BYTES ||
 	    c->of.vip >= LB_VIPS_MAX)
 		__builtin_unreachable(); /* or it would not have been chosen for */
 	return lb_forward_as(env, &pkt, lb_env_vip(env, c->of.vip), c->of.vip, LB_MODE_IPIP, 4, b,
