@@ -212,11 +212,11 @@ struct lb_nat_search {
 	struct lb_env *env;
 	struct lb_nat_key key;
 	struct lb_nat_reply reply;
-	__u32 low;
-	__u32 n;
 	__u32 hash;
-	__u32 step;
-	__u32 found;
+	__u16 low;
+	__u16 n;
+	__u16 step;
+	__u8 found;
 };
 
 /*
