@@ -28,6 +28,18 @@ struct fate {
 	const struct native_tables *t;
 };
 
+/* The tag of the way (0: none), or with keep those that the frame came with. */
+static void require_tags(const struct view *in, const struct view *out, __be16 vlan, int keep)
+{
+	if (vlan) {
+		REQUIRE(out->tags == 4 && get16(out->b + 12) == 0x8100);
+		REQUIRE(htons(get16(out->b + 14)) == vlan);
+		return;
+	}
+	REQUIRE(out->tags == (keep ? in->tags : 0));
+	REQUIRE(!memcmp(out->b + 12, in->b + 12, out->tags));
+}
+
 /* --- to a node ---------------------------------------------------------------------------------- */
 
 /* The client's packet, one hop later; bytes behind it as they were. */
@@ -283,7 +295,10 @@ static void require_nat_reply(const struct view *in, const struct fate *f)
 	REQUIRE(is_address(&out, 1, e->reply.client));
 	REQUIRE(!memcmp(out.b, e->reply.dmac, 6) && !memcmp(out.b + 6, e->reply.smac, 6));
 	REQUIRE(f->o->verdict == (e->reply.ifindex == IF_NEAR ? TX : REDIRECT));
-	REQUIRE(out.tags == (f->o->verdict == REDIRECT ? 0 : in->tags));
+	if (e->reply.vlan == LB_NAT_VLAN_KEEP)
+		require_tags(in, &out, 0, f->o->verdict == TX);
+	else
+		require_tags(in, &out, e->reply.vlan, 0);
 }
 
 /* --- what was sent ------------------------------------------------------------------------------ */
@@ -295,8 +310,7 @@ static void require_link(const struct view *in, const struct view *out, const st
 	REQUIRE(f->o->verdict == (far ? REDIRECT : TX));
 	REQUIRE(!far || f->o->ifindex == (int)f->b->ifindex);
 	REQUIRE(!memcmp(out->b, f->b->dmac, 6) && !memcmp(out->b + 6, f->b->smac, 6));
-	REQUIRE(out->tags == (far ? 0 : in->tags));
-	REQUIRE(!memcmp(out->b + 12, in->b + 12, out->tags));
+	require_tags(in, out, f->b->vlan, !far);
 }
 
 static void require_sent(const struct view *in, const struct fate *f)

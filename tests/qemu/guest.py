@@ -89,7 +89,7 @@ def kernel_tests() -> None:
     """Programs of cmocka: one line "[       OK ] name" a test."""
     for name, pattern in KERNEL.items():
         at = time.monotonic()
-        status, out = run([ROOT / "build/tests/kernel" / name, pattern], 120)
+        status, out = run([ROOT / "build/tests/kernel" / name, pattern], 200)
         ok = len(re.findall(r"^\[ *OK *\]", out, re.M))
         skipped = re.findall(r"^\[ *SKIPPED *\] ([a-z]\w*)", out, re.M)
         totals["passed"] += ok
@@ -102,7 +102,7 @@ def kernel_tests() -> None:
 
 def namespace_tests() -> None:
     argv = [sys.executable, "-m", "tests.lib.runner", "--time-factor", "4", "--only", NETNS]
-    status, out = run(argv, 260)
+    status, out = run(argv, 400)
     add_counts("namespaces", status, out)
 
 
