@@ -19,10 +19,10 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(B)/pycache
 
 ifeq ($(V),1)
 Q :=
-say = @:
+say = @mkdir -p $(@D); :
 else
 Q := @
-say = @printf '  %-9s %s\n'
+say = @mkdir -p $(@D); printf '  %-9s %s\n'
 endif
 
 PKGS    := libbpf libxdp libelf libcurl libmicrohttpd jansson libfyaml libmnl libsystemd libcap-ng libseccomp libcares
@@ -74,12 +74,10 @@ deps: ## install what building and testing needs (Debian 12, apt)
 
 # --- packet path -------------------------------------------------------------------------------
 $(B)/%.bpf.o: bpf/%.bpf.c
-	@mkdir -p $(@D)
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPFC) -c $< -o $@
 
 $(B)/tests/%.bpf.o: tests/lib/%.bpf.c
-	@mkdir -p $(@D)
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPFC) -c $< -o $@
 
@@ -90,12 +88,10 @@ $(B)/tests/%.bpf.o: tests/lib/%.bpf.c
 
 # --- userspace ---------------------------------------------------------------------------------
 $(B)/obj/%.o: %.c | $(SKELS)
-	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(ALLC) -c $< -o $@
 
 $(B)/san/%.o: %.c | $(SKELS)
-	@mkdir -p $(@D)
 	$(say) 'CC(san)' $<
 	$(Q)$(CC) $(ALLC) $(SAN) -c $< -o $@
 
@@ -128,7 +124,6 @@ DPDKC    := $(subst -I/,-isystem /,$(shell pkg-config --cflags libdpdk)) -O3 -fn
 DPDKLIBS := $(shell pkg-config --libs libdpdk) -lrte_net_ring
 DPDK_OBJ := $(patsubst %.c,$(B)/dpdk/%.o,$(filter-out %/main.c,$(wildcard userspace/dpdk/*.c)))
 $(B)/dpdk/%.o: %.c | $(SKELS)
-	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(ALLC) $(DPDKC) -c $< -o $@
 
@@ -138,7 +133,6 @@ $(B)/sluice-dpdk: $(B)/dpdk/userspace/dpdk/main.o $(DPDK_OBJ) $(B)/libsluice.a
 
 $(B)/tests/packet_cases_dpdk: $(DPDK_OBJ) $(B)/libsluice.a \
 		$(patsubst %.c,$(B)/dpdk/%.o,$(wildcard tests/packet/*.c tests/packet/dpdk/*.c))
-	@mkdir -p $(@D)
 	$(say) TEST $@
 	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ $(DPDKLIBS) $(LIBS)
 
@@ -148,13 +142,11 @@ $(B)/bench_dpdk: $(DPDK_OBJ) $(B)/libsluice.a $(patsubst %.c,$(B)/dpdk/%.o,$(wil
 
 $(B)/tests/test_dpdk_burst: $(DPDK_OBJ) $(B)/libsluice.a $(patsubst %,$(B)/dpdk/tests/packet/%.o, \
 		dpdk/host dpdk/run_dpdk dpdk_burst/test_burst world frame)
-	@mkdir -p $(@D)
 	$(say) TEST $@
 	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ -lcmocka $(DPDKLIBS) $(LIBS)
 
 # the other end of a device in namespace tests
 $(B)/tests/dpdk_wire: $(B)/dpdk/tests/lib/dpdk_wire.o
-	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(DPDKLIBS)
 
@@ -174,17 +166,14 @@ need-root:
 
 # --- tests -------------------------------------------------------------------------------------
 $(B)/tests/test_%: tests/unit/test_%.c $(B)/san/libsluice.a
-	@mkdir -p $(@D)
 	$(say) TEST $@
 	$(Q)$(CC) $(ALLC) $(SAN) $< $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
 
 $(B)/tests/kernel/test_%: tests/kernel/test_%.c $(B)/san/libsluice.a
-	@mkdir -p $(@D)
 	$(say) TEST $@
 	$(Q)$(CC) $(ALLC) $(SAN) $< $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
 
 $(B)/tests/packet_cases: $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/packet/*.c)) $(B)/san/libsluice.a
-	@mkdir -p $(@D)
 	$(say) TEST $@
 	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
 
