@@ -163,20 +163,43 @@ static __always_inline int plain_send(struct lb_env *env, const struct plain *c,
 	return vip && lb_plain_send(env, &pkt, vip, c->of.vip, &choice, ret);
 }
 
-/* The same for one of the many that goes to a node of IPv4. 0: it may be another: plain_send(). */
+/* lb_backend_is_plain(), of a node of IPv4: both bytes compared at once. */
+static __always_inline int plain_is_node4(const struct lb_backend *b)
+{
+	const struct lb_backend plain = {.family = 4, .flags = LB_BACKEND_F_NEXTHOP};
+	const struct lb_backend said = {.family = 0xff,
+					.flags = LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED};
+	__u16 is, want, mask;
+
+	_Static_assert(offsetof(struct lb_backend, flags) ==
+		       offsetof(struct lb_backend, family) + 1, "compared as one");
+	lb_memcpy(&is, &b->family, sizeof(is));
+	lb_memcpy(&want, &plain.family, sizeof(want));
+	lb_memcpy(&mask, &said.family, sizeof(mask));
+	return (is & mask) == want;
+}
+
+/*
+ * For one of the many, before anything is read of its frame: the node if it is one of IPv4 that
+ * needs no tag. NULL: it may be another case, see plain_send().
+ */
+static __always_inline const struct lb_backend *plain_node_many(struct lb_env *env,
+								const struct plain *c)
+{
+	const struct lb_backend *b = lb_env_backend(env, c->backend);
+
+	return lb_likely(c->of.kind == PLAIN_MANY && b && plain_is_node4(b)) ? b : NULL;
+}
+
+/* plain_send() for one of the many; b: its node, of plain_node_many(). */
 static __always_inline int plain_send_many(struct lb_env *env, const struct plain *c,
-					   struct lb_result *ret)
+					   const struct lb_backend *b, struct lb_result *ret)
 {
 	const struct lb_choice choice = {.hash = c->hash, .backend = c->backend, .is_new = 0};
 	const struct lb_pkt pkt = {.family = 4, .first = c->first, .ip_len = c->first,
 				   .l3_off = ETH_HLEN};
-	const struct lb_backend *b = lb_env_backend(env, c->backend);
 
-	if (lb_unlikely(c->of.kind != PLAIN_MANY || !b || b->family != 4 ||
-			!lb_backend_is_plain(b)))
-		return 0;
-	if (env->len < PLAIN_BYTES ||
-	    c->of.vip >= LB_VIPS_MAX)
+	if (env->len < PLAIN_BYTES || c->of.vip >= LB_VIPS_MAX || c->backend >= LB_BACKENDS_MAX)
 		__builtin_unreachable(); /* or it would not have been chosen for */
 	return lb_forward_as(env, &pkt, lb_env_vip(env, c->of.vip), c->of.vip, LB_MODE_IPIP, 4, b,
 			     &choice, ret);

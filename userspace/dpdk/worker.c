@@ -137,9 +137,12 @@ static __rte_noinline void send_any(struct worker *w, struct worker_port *p, str
 	carry_out(w, p, m, result.verdict, result.ifindex);
 }
 
-/* A frame that was chosen for. Returns 0 if it is another case after all; nothing is changed. */
-static __rte_noinline int send_plain(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
-				     const struct plain *plain)
+/*
+ * A frame that was chosen for. Returns 0 if it is another case after all; nothing is changed.
+ * noipa: taken apart, *plain would keep five registers of send_many() busy for a rare call.
+ */
+static __attribute__((noipa)) int send_plain(struct worker *w, struct worker_port *p,
+					     struct rte_mbuf *m, const struct plain *plain)
 {
 	struct lb_result result;
 	struct lb_env env;
@@ -152,15 +155,18 @@ static __rte_noinline int send_plain(struct worker *w, struct worker_port *p, st
 	return 1;
 }
 
-/* The same for one of the many. There must be room in p->wire. */
-static inline int send_many(struct worker *w, struct worker_port *p, struct rte_mbuf *m,
-			    const struct plain *plain)
+/* The same for one of the many. ifindex: of p. There must be room in p->wire. */
+static inline int send_many(struct worker *w, struct worker_port *p, uint32_t ifindex,
+			    struct rte_mbuf *m, const struct plain *plain)
 {
+	struct lb_env env = {.t = &w->tables};
+	const struct lb_backend *node = plain_node_many(&env, plain);
 	struct lb_result result;
-	struct lb_env env;
 
-	lb_env_init(&env, m, &w->tables, p->ifindex);
-	if (unlikely(!plain_send_many(&env, plain, &result)))
+	if (unlikely(!node))
+		return 0;
+	lb_env_init(&env, m, &w->tables, ifindex);
+	if (unlikely(!plain_send_many(&env, plain, node, &result)))
 		return 0;
 	lb_env_commit(&env);
 	if (likely(result.verdict == LB_VERDICT_TX))
@@ -174,9 +180,11 @@ static inline int send_many(struct worker *w, struct worker_port *p, struct rte_
 static inline void send_burst(struct worker *w, struct worker_port *p, struct rte_mbuf **frames,
 			      const struct plain *plain)
 {
+	uint32_t ifindex = p->ifindex; /* not again behind each frame that is written */
+
 	if (p->wire.n > WORKER_PENDING - WORKER_BURST)
 		flush_wire(w, p);
-	while (*frames && (likely(send_many(w, p, *frames, plain)) ||
+	while (*frames && (likely(send_many(w, p, ifindex, *frames, plain)) ||
 			   (plain->of.kind && send_plain(w, p, *frames, plain))))
 		frames++, plain++;
 	/* From the first other case on, nothing that was chosen is sure. */
