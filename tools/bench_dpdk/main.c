@@ -389,7 +389,7 @@ int main(int argc, char **argv)
 	int huge = argc > 1 && !strcmp(argv[1], "--huge");
 	int r;
 
-	if (argc != 2 + huge) {
+	if (argc != 2 + huge || argv[1 + huge][0] == '-') {
 		fprintf(stderr, "usage: bench_dpdk [--huge] FILE.json\n");
 		return 2;
 	}
