@@ -171,7 +171,9 @@ $(B)/tests/test_%: tests/unit/test_%.c $(B)/san/libsluice.a
 
 $(B)/tests/kernel/test_%: tests/kernel/test_%.c $(B)/san/libsluice.a
 	$(say) TEST $@
-	$(Q)$(CC) $(ALLC) $(SAN) $< $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
+	$(Q)$(CC) $(ALLC) $(SAN) $< $(filter %.o,$^) $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
+
+$(B)/tests/kernel/test_nat_cpus: $(patsubst %,$(B)/san/tests/packet/%.o,run_kernel world frame)
 
 $(B)/tests/packet_cases: $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/packet/*.c)) $(B)/san/libsluice.a
 	$(say) TEST $@

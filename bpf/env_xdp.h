@@ -144,10 +144,10 @@ static __always_inline struct lb_nat_flow *lb_env_nat_flow(struct lb_env *env,
 	return bpf_map_lookup_elem(&nat_flows, key);
 }
 
-static __always_inline int lb_env_nat_flow_put(struct lb_env *env, const struct lb_flow_key *key,
+static __always_inline int lb_env_nat_flow_add(struct lb_env *env, const struct lb_flow_key *key,
 					       const struct lb_nat_flow *flow)
 {
-	return bpf_map_update_elem(&nat_flows, key, flow, BPF_ANY);
+	return bpf_map_update_elem(&nat_flows, key, flow, BPF_NOEXIST);
 }
 
 static __always_inline void lb_env_nat_flow_delete(struct lb_env *env,

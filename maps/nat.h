@@ -15,6 +15,7 @@
 #define LB_NAT_F_CLOSING 0x02 /* a FIN came from this side */
 #define LB_NAT_F_CLOSED	 0x04 /* a RST came from this side */
 #define LB_NAT_F_COUNTED 0x08 /* counted in lb_load.flows */
+#define LB_NAT_F_GONE	 0x10 /* a CPU is removing this flow and its reply: no other may */
 
 /* Other tags than one of 802.1Q: an answer keeps those it came with, on the client's device. */
 #define LB_NAT_VLAN_KEEP 0xffff
@@ -29,6 +30,13 @@ struct lb_nat_flow {
 	__u16 pad;
 };
 LB_STATIC_SIZE(struct lb_nat_flow, 12);
+
+/* The first four bytes of a flow are changed atomically, as one word: where its flags are in it. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LB_NAT_WORD_OF(flags) ((__u32)(flags) << 24)
+#else
+#define LB_NAT_WORD_OF(flags) ((__u32)(flags))
+#endif
 
 /* Map "nat_replies". */
 struct lb_nat_key {

@@ -24,7 +24,7 @@
  *	int lb_env_flow_put(env, table, key, const struct lb_flow *)	0, or < 0: no room
  *	void lb_env_flow_delete(env, table, key)
  *	struct lb_nat_flow *lb_env_nat_flow(env, const struct lb_flow_key *)
- *	int lb_env_nat_flow_put(env, key, const struct lb_nat_flow *)	0, or < 0: no room
+ *	int lb_env_nat_flow_add(env, key, const struct lb_nat_flow *)	0, or < 0: there, no room
  *	void lb_env_nat_flow_delete(env, key)
  *	struct lb_nat_reply *lb_env_nat_reply(env, const struct lb_nat_key *)
  *	int lb_env_nat_reply_add(env, key, const struct lb_nat_reply *)	0, or < 0: taken, no room
@@ -60,6 +60,9 @@
 #define LB_READ_ONCE(x)	    (*(const volatile __typeof__(x) *)&(x))
 #define LB_WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define LB_FETCH_ADD(p, v)  __sync_fetch_and_add(p, v)
+#define LB_FETCH_OR(p, v)    __sync_fetch_and_or(p, v)
+#define LB_FETCH_AND(p, v)   __sync_fetch_and_and(p, v)
+#define LB_SWAP_IF(p, is, v) __sync_bool_compare_and_swap(p, is, v)
 
 /*
  * Headers are read and written in words wherever they lie: a host on which that is not simply a

@@ -4,7 +4,9 @@
  * (RFC 2663 section 4.1.2, "twice NAT"). Every flow has an entry for each direction (maps/nat.h).
  *
  * Source ports are taken by adding the entry of the answers, which fails if the port is in use
- * towards that node: no CPU can take what another has.
+ * towards that node: no CPU can take what another has. Of CPUs that get a tuple's SYN at the same
+ * time one adds the flow, the others give their port back and follow it. Flags of a flow change
+ * atomically, and who sets LB_NAT_F_GONE removes both entries.
  */
 #ifndef LB_CORE_NAT_H
 #define LB_CORE_NAT_H
@@ -177,12 +179,20 @@ static __always_inline __u8 lb_nat_flags_of(__u8 tcp_flags)
 	return tcp_flags & LB_TCP_FIN ? LB_NAT_F_CLOSING : 0;
 }
 
+typedef __u32 __attribute__((may_alias)) lb_nat_word_t;
+
+/* Backend, generation, flags. */
+static __always_inline lb_nat_word_t *lb_nat_word(struct lb_nat_flow *flow)
+{
+	return (lb_nat_word_t *)flow;
+}
+
 static __always_inline void lb_nat_uncount(struct lb_env *env, struct lb_nat_flow *flow)
 {
-	if (!(flow->flags & LB_NAT_F_COUNTED))
-		return;
-	flow->flags &= ~LB_NAT_F_COUNTED;
-	lb_flows_add(env, flow->backend, -1);
+	const __u32 counted = LB_NAT_WORD_OF(LB_NAT_F_COUNTED);
+
+	if ((flow->flags & LB_NAT_F_COUNTED) && (LB_FETCH_AND(lb_nat_word(flow), ~counted) & counted))
+		lb_flows_add(env, flow->backend, -1);
 }
 
 static __always_inline void lb_nat_touch(struct lb_env *env, struct lb_nat_flow *flow,
@@ -191,11 +201,11 @@ static __always_inline void lb_nat_touch(struct lb_env *env, struct lb_nat_flow 
 	__u8 ended = lb_nat_flags_of(pkt->tcp_flags);
 
 	if (ended) {
-		flow->flags |= ended;
+		LB_FETCH_OR(lb_nat_word(flow), LB_NAT_WORD_OF(ended));
 		lb_nat_uncount(env, flow);
 	}
 	if ((flow->flags & LB_NAT_F_HALF) && !(pkt->tcp_flags & LB_TCP_SYN))
-		flow->flags &= ~LB_NAT_F_HALF;
+		LB_FETCH_AND(lb_nat_word(flow), ~LB_NAT_WORD_OF(LB_NAT_F_HALF));
 	if (now - flow->seen > LB_SEEN_REFRESH)
 		flow->seen = now;
 }
@@ -255,14 +265,18 @@ static __always_inline __be16 lb_nat_take_port(struct lb_env *env, const struct 
 /*
  * Both entries go, so that what either end still sends is answered with a reset. By the node's
  * address as it is now: the id may be another node's since, and the entry found another client's.
+ * Nothing happens if the flow changed since word was read of it, or is another CPU's to remove.
  */
 static __always_inline void lb_nat_forget(struct lb_env *env, const struct lb_flow_key *key,
-					  struct lb_nat_flow *flow)
+					  struct lb_nat_flow *flow, __u32 word)
 {
+	const __u32 gone = LB_NAT_WORD_OF(LB_NAT_F_GONE);
 	const struct lb_backend *b = lb_env_backend(env, flow->backend);
 	const struct lb_nat_reply *reply = NULL;
 	struct lb_nat_key reply_key;
 
+	if ((word & gone) || !LB_SWAP_IF(lb_nat_word(flow), word, word | gone))
+		return;
 	lb_nat_uncount(env, flow);
 	if (b) {
 		lb_nat_key_of(b, flow->nat_port, &reply_key);
@@ -301,15 +315,16 @@ static __always_inline int lb_nat_way_back(struct lb_env *env, const struct lb_p
 }
 
 /*
- * Both entries of a new flow to ret->backend. Apart from lb_nat_new(), so that what it needs of the
- * stack is not needed beside what the choice does (Linux 6.1 allows a chain of calls 512 bytes,
- * each function rounded up to 32).
+ * Both entries of a new flow to ret->backend, or what another CPU has just added. Apart from
+ * lb_nat_new(), so that what it needs of the stack is not needed beside what the choice does
+ * (Linux 6.1 allows a chain of calls 512 bytes, each function rounded up to 32).
  */
 static __always_inline enum lb_reason lb_nat_add(struct lb_env *env, const struct lb_pkt *pkt,
 						 const struct lb_backend *b, __u32 vip_id,
 						 const struct lb_flow_key *key, __u32 now,
-						 const struct lb_choice *choice, __be16 *ret_port)
+						 struct lb_choice *choice, __be16 *ret_port)
 {
+	const struct lb_nat_flow *other;
 	struct lb_nat_search search = {
 		.reply = {.client_port = pkt->sport, .vip = vip_id, .seen = now},
 	};
@@ -330,12 +345,19 @@ static __always_inline enum lb_reason lb_nat_add(struct lb_env *env, const struc
 		lb_count_event(env, LB_EV_NAT_PORTS);
 		return LB_R_NAT_FULL;
 	}
-	if (lb_env_nat_flow_put(env, key, &flow) < 0) {
-		lb_env_nat_reply_delete(env, &search.key);
+	if (!lb_env_nat_flow_add(env, key, &flow)) {
+		*ret_port = flow.nat_port;
+		return LB_R_OK;
+	}
+	lb_env_nat_reply_delete(env, &search.key);
+	other = lb_env_nat_flow(env, key);
+	if (!other) {
 		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
 		return LB_R_NAT_FULL;
 	}
-	*ret_port = flow.nat_port;
+	choice->is_new = 0;
+	choice->backend = other->backend;
+	*ret_port = other->nat_port;
 	return LB_R_OK;
 }
 
@@ -363,7 +385,7 @@ static __always_inline enum lb_reason lb_nat_new(struct lb_env *env, const struc
 	if (!lb_may_add(env, now))
 		return LB_R_NAT_FULL;
 	r = lb_nat_add(env, pkt, b, vip_id, key, now, ret, ret_port);
-	if (r != LB_R_OK)
+	if (r != LB_R_OK || !ret->is_new)
 		return r;
 	lb_flows_add(env, ret->backend, 1);
 	lb_load_add(env, vip, ret->hash, ret->backend);
@@ -405,13 +427,15 @@ static __always_inline enum lb_reason lb_nat_select(struct lb_env *env, const st
 	__u32 now = lb_env_ticks(env);
 	struct lb_nat_flow *flow;
 	struct lb_flow_key key;
+	__u32 word;
 
 	ret->is_new = 0;
 	ret->hash = 0;
 	lb_flow_key_of(pkt, vip_id, &key);
 	flow = lb_env_nat_flow(env, &key);
+	word = flow ? LB_READ_ONCE(*lb_nat_word(flow)) : 0;
 	if (flow && lb_is_syn(pkt) && lb_nat_syn_replaces(env, flow, now)) {
-		lb_nat_forget(env, &key, flow);
+		lb_nat_forget(env, &key, flow, word);
 		flow = NULL;
 	}
 	if (!flow && lb_is_syn(pkt))
@@ -422,7 +446,7 @@ static __always_inline enum lb_reason lb_nat_select(struct lb_env *env, const st
 	}
 	if (!lb_nat_is_valid(env, flow)) {
 		lb_count_event(env, LB_EV_FLOW_VOID);
-		lb_nat_forget(env, &key, flow);
+		lb_nat_forget(env, &key, flow, word);
 		return LB_R_RESET_SENT;
 	}
 	lb_nat_touch(env, flow, pkt, now);

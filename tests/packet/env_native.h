@@ -204,13 +204,14 @@ static inline struct lb_nat_flow *lb_env_nat_flow(struct lb_env *env,
 	return e ? &e->flow : NULL;
 }
 
-static inline int lb_env_nat_flow_put(struct lb_env *env, const struct lb_flow_key *key,
+static inline int lb_env_nat_flow_add(struct lb_env *env, const struct lb_flow_key *key,
 				      const struct lb_nat_flow *flow)
 {
-	struct native_nat_flow *e = native_nat_flow_find(env->t, key);
+	struct native_nat_flow *e;
 
-	if (!e)
-		e = native_nat_flow_find(env->t, NULL);
+	if (native_nat_flow_find(env->t, key))
+		return -EEXIST;
+	e = native_nat_flow_find(env->t, NULL);
 	if (!e)
 		return -E2BIG;
 	*e = (struct native_nat_flow){.used = 1, .key = *key, .flow = *flow};

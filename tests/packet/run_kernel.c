@@ -19,7 +19,7 @@
 #include "balancer.skel.h"
 #include "decap.skel.h"
 #include "maps/nat.h"
-#include "tests/packet/runner.h"
+#include "tests/packet/run_kernel.h"
 
 static struct balancer_bpf *balancer;
 static struct decap_bpf *decap;
@@ -64,7 +64,12 @@ static int map_tables(struct tables *t, uint32_t cpu)
 	return r ?: map_into(balancer->maps.reasons, cpu * LB_REASONS_MAX, &t->counters);
 }
 
-static int size_maps(uint32_t cpus)
+struct balancer_bpf *kernel_balancer(void)
+{
+	return balancer;
+}
+
+static int size_maps(uint32_t cpus, uint32_t nat_room)
 {
 	int r = 0;
 
@@ -73,8 +78,8 @@ static int size_maps(uint32_t cpus)
 	r = r ?: bpf_map__set_max_entries(balancer->maps.reasons, cpus * LB_REASONS_MAX);
 	r = r ?: bpf_map__set_max_entries(balancer->maps.limits, cpus);
 	r = r ?: bpf_map__set_max_entries(balancer->maps.slots, TEST_SLOTS);
-	r = r ?: bpf_map__set_max_entries(balancer->maps.nat_flows, NAT_ROOM);
-	r = r ?: bpf_map__set_max_entries(balancer->maps.nat_replies, NAT_ROOM);
+	r = r ?: bpf_map__set_max_entries(balancer->maps.nat_flows, nat_room);
+	r = r ?: bpf_map__set_max_entries(balancer->maps.nat_replies, nat_room);
 	r = r ?: bpf_map__set_max_entries(balancer->maps.flows, FLOWS_ROOM);
 	return r ?: bpf_map__set_max_entries(balancer->maps.half_open, HALF_OPEN_ROOM);
 }
@@ -130,7 +135,7 @@ static int kernel_open(struct runner *r)
 	decap = decap_bpf__open_and_load();
 	if (!balancer || !decap)
 		return -errno;
-	e = size_maps(libbpf_num_possible_cpus());
+	e = size_maps(libbpf_num_possible_cpus(), r->nat_room ? r->nat_room : NAT_ROOM);
 	e = e ?: balancer_bpf__load(balancer);
 	return e ?: map_tables(&r->t, cpu);
 }

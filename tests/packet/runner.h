@@ -48,6 +48,9 @@ struct runner {
 	uint32_t frame_min;
 	/* The room of a removed entry is free a tick later, not at once. */
 	uint32_t room_later;
+	/* Entries that each table of mode nat holds, set before open(); 0: NAT_ROOM. Kernel only.
+	 */
+	uint32_t nat_room;
 
 	int (*run)(struct runner *, const struct frame *in, uint32_t headroom,
 		   struct outcome *ret_outcome);

@@ -128,10 +128,10 @@ static __always_inline struct lb_nat_flow *lb_env_nat_flow(struct lb_env *env,
 	return flow_table_find(&env->t->nat_flows, key);
 }
 
-static __always_inline int lb_env_nat_flow_put(struct lb_env *env, const struct lb_flow_key *key,
+static __always_inline int lb_env_nat_flow_add(struct lb_env *env, const struct lb_flow_key *key,
 					       const struct lb_nat_flow *flow)
 {
-	return flow_table_put(&env->t->nat_flows, key, flow, FLOW_TABLE_ANY, dpdk_ticks());
+	return flow_table_put(&env->t->nat_flows, key, flow, FLOW_TABLE_NOEXIST, dpdk_ticks());
 }
 
 static __always_inline void lb_env_nat_flow_delete(struct lb_env *env,
