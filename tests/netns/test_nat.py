@@ -83,9 +83,8 @@ def many_clients(t):
     theirs = {(ids[tuple(k["node"]), k["node_port"]], k["nat_port"]):
               (v["client"], v["client_port"], v["vip"]) for k, v in answers}
     assert mine == theirs, "entries of the two directions differ"
-    by_cpu = site.packets_by_cpu()
-    if len(by_cpu) > 1:
-        between(min(by_cpu) / sum(by_cpu), 0.02, 1, f"least share of a CPU in {by_cpu}")
+    # Which CPU has how many is the kernel's affair: tests/kernel/test_nat_cpus.c has all of them.
+    print("packets by CPU:", site.packets_by_cpu())
     for run in runs:
         report = run.stop()
         equal((report["started"], report["failed"]), (1200, 0), "streams started, failed")
