@@ -27,6 +27,7 @@
 
 #include <cmocka.h>
 
+#include "tests/lib/namespaces.h"
 #include "userspace/agent/attach.h"
 #include "userspace/agent/tables.h"
 #include "userspace/lib/cleanup.h"
@@ -758,16 +759,6 @@ static void test_failure_leaves_a_chain_as_it_was(void **state)
 	assert_change(a, 0, ATTACH_CHANGE_NONE);
 	attach_close(&a);
 	xdp_program__close(other);
-}
-
-static void own_namespaces(void)
-{
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL) < 0) {
-		perror("namespaces");
-		exit(1);
-	}
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

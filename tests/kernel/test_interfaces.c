@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "tests/lib/namespaces.h"
 #include "userspace/agent/interfaces.h"
 
 #define PIN_DIR "/sys/fs/bpf/test/sluice"
@@ -259,16 +260,6 @@ static void test_a_start_that_fails_leaves_what_it_brought(void **state)
 	assert_int_equal(attached("sl3"), 0);
 	assert_int_not_equal(attached("sl0"), 0); /* it ran before */
 	run("ip link del sl3");
-}
-
-static void own_namespaces(void)
-{
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL) < 0) {
-		perror("namespaces");
-		exit(1);
-	}
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

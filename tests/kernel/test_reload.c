@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "tests/lib/namespaces.h"
 #include "userspace/agent/agent.h"
 #include "userspace/agent/loop.h"
 #include "userspace/lib/log.h"
@@ -638,16 +639,6 @@ static void test_vips_change_names_and_places(void **state)
 	agent = start();
 	assert_int_equal(id_at(agent, "10.8.0.1:80"), first);
 	end(&agent);
-}
-
-static void own_namespaces(void)
-{
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL) < 0) {
-		perror("namespaces");
-		exit(1);
-	}
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
