@@ -35,6 +35,12 @@
 #define LB_TICKS_FROM_MS(ms)  ((__u32)((__u64)(ms) * 1000000 >> LB_TICK_SHIFT))
 #define LB_TICKS_TO_MS(ticks) (((__u64)(ticks) << LB_TICK_SHIFT) / 1000000)
 
+/*
+ * Ticks from seen to now, both modulo 2^32. What another CPU saw after now was read was seen at
+ * now, not 52 days before it.
+ */
+#define LB_AGE(now, seen) ((__s32)((now) - (seen)) > 0 ? (now) - (seen) : 0)
+
 #define LB_STATIC_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed size")
 
 #endif

@@ -402,7 +402,7 @@ static __always_inline int lb_nat_syn_replaces(struct lb_env *env, const struct 
 	if (!lb_nat_is_valid(env, flow))
 		return 1;
 	return (flow->flags & LB_NAT_F_HALF) &&
-	       now - flow->seen >= LB_TICKS_FROM_MS(LB_HALF_OPEN_MS);
+	       LB_AGE(now, LB_READ_ONCE(flow->seen)) >= LB_TICKS_FROM_MS(LB_HALF_OPEN_MS);
 }
 
 /* Flows that this host itself answers have no entry: whether pkt's would be one of them. */

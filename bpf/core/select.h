@@ -246,7 +246,7 @@ static __always_inline int lb_flow_keeps_syn(struct lb_env *env, const struct lb
 					     __u32 now, __u32 ttl_ticks)
 {
 	return flow && !(flow->flags & (LB_FLOW_F_CLOSING | LB_FLOW_F_CLOSED)) &&
-	       now - flow->seen < ttl_ticks && lb_flow_is_valid(env, flow);
+	       LB_AGE(now, LB_READ_ONCE(flow->seen)) < ttl_ticks && lb_flow_is_valid(env, flow);
 }
 
 /*

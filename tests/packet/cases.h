@@ -58,7 +58,7 @@ enum step_kind {
 	STEP_MEMBERS, /* … the pool's members, list[] into bank `value` */
 	STEP_TURNS,   /* … the pool's turns, list[] into bank `value` */
 	STEP_COUNTED, /* … live flows of `node` */
-	STEP_TIME,    /* seconds pass */
+	STEP_TIME,    /* seconds pass; fewer than 0: on a CPU whose clock is behind */
 	STEP_HEARD,   /* the agent's last sign of life was `value` ms ago */
 	STEP_FILL,    /* the table is filled with entries of strangers */
 	STEP_ENTRY,   /* expected: entry of (who, family, sport) in table, or none */

@@ -124,6 +124,13 @@ static const struct packet_case table[] = {
 		      ACK(CLIENT, 40000, NODE1, 30000)),
 	},
 	{
+		.name = "nat: so does one that meets a CPU whose clock is behind the first's",
+		NAT,
+		STEPS(SYN(CLIENT, 40000, NODE1, 30000), SLOT(NODE2, 0, 0, 0), SECONDS(-1),
+		      {IN4(CLIENT, 40000, TCP_SYN, ), OUT4(NODE1, 30000, TCP_SYN, )},
+		      ACK(CLIENT, 40000, NODE1, 30000)),
+	},
+	{
 		.name = "nat: a flow stays on its node whatever becomes of its slot",
 		NAT,
 		STEPS(SYN(CLIENT, 40000, NODE1, 30000), ACK(CLIENT, 40000, NODE1, 30000),

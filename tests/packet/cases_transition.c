@@ -37,6 +37,12 @@ static const struct packet_case table[] = {
 		      SLOT(NODE2, 0, 0, 0), {ACK(40000), .to = NODE2}),
 	},
 	{
+		.name = "A SYN sent again stays, also on a CPU whose clock is behind that of the first",
+		STEPS(FROM_1_TO_2, {SYN(40000), .to = NODE2, .opens = 1, ADDED},
+		      SLOT(NODE7, 0, NODE1, EPOCH), SECONDS(-1), {SYN(40000), .to = NODE2},
+		      {ACK(40000), .to = NODE2, PROMOTED}),
+	},
+	{
 		.name = "p2c: a SYN sent again after its slot changed stays where the first one went",
 		.policy = LB_POLICY_P2C,
 		STEPS({SYN(40000), .to = NODE1, .opens = 1}, FROM_1_TO_2, {SYN(40000), .to = NODE1},

@@ -32,12 +32,9 @@ uint32_t scan_count_index(uint16_t backend)
 	return backend == LB_BACKEND_LOCAL ? 0 : backend;
 }
 
-/* Modulo 2^32, and 0 for what the packet path stored a moment after now_ms was taken. */
 static uint32_t age_of(const struct lb_flow *flow, uint64_t now_ms)
 {
-	int32_t age = (int32_t)(LB_TICKS_FROM_MS(now_ms) - flow->seen);
-
-	return age > 0 ? age : 0;
+	return LB_AGE(LB_TICKS_FROM_MS(now_ms), flow->seen);
 }
 
 static bool is_void(const struct scan *s, const struct lb_flow_key *key, const struct lb_flow *flow)

@@ -81,9 +81,6 @@ void scan_nat_set_idle(struct scan_nat *s, uint64_t flow_idle_ms)
 /* Whether an entry last seen so many ticks ago, with these flags, is over. */
 static bool is_over(const struct scan_nat *s, uint8_t flags, uint32_t age)
 {
-	/* A packet may have refreshed the entry after the clock was read. */
-	if ((int32_t)age < 0)
-		return false;
 	if (flags & LB_NAT_F_CLOSED)
 		return age > LB_TICKS_FROM_MS(SCAN_NAT_CLOSED_MS);
 	if (flags & LB_NAT_F_CLOSING)
@@ -177,7 +174,7 @@ static void judge_flow(struct scan_nat *s, uint32_t i, uint32_t now)
 {
 	const struct lb_nat_flow *flow = &s->flows[i];
 
-	if (is_over(s, flow->flags, now - flow->seen)) {
+	if (is_over(s, flow->flags, LB_AGE(now, flow->seen))) {
 		remove_flow(s, &s->flow_keys[i], flow);
 		return;
 	}
@@ -197,12 +194,11 @@ static void judge_reply(struct scan_nat *s, uint32_t i, uint32_t now)
 	if (look_up_flow(s, &key, &flow) == 0 &&
 	    flow.nat_port == s->reply_keys[i].nat_port) {
 		if ((reply->flags & LB_NAT_F_CLOSED) &&
-		    is_over(s, reply->flags, now - reply->seen))
+		    is_over(s, reply->flags, LB_AGE(now, reply->seen)))
 			remove_flow(s, &key, &flow);
 		return;
 	}
-	if (now - reply->seen > LB_TICKS_FROM_MS(SCAN_NAT_CLOSING_MS) &&
-	    (int32_t)(now - reply->seen) > 0)
+	if (LB_AGE(now, reply->seen) > LB_TICKS_FROM_MS(SCAN_NAT_CLOSING_MS))
 		(void)delete_reply(s, &s->reply_keys[i]);
 }
 
