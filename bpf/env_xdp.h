@@ -210,4 +210,12 @@ static __always_inline __u32 lb_env_ifindex(struct lb_env *env)
 	return env->ctx->ingress_ifindex;
 }
 
+/* Linux 5.12. It also says whether the frame would fit; it counts a link header without tags. */
+static __always_inline __u32 lb_env_mtu(struct lb_env *env, __u32 ifindex)
+{
+	__u32 mtu = 0;
+
+	return bpf_check_mtu(env->ctx, ifindex, &mtu, 0, 0) < 0 ? 0 : mtu;
+}
+
 #endif

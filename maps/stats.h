@@ -39,12 +39,12 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(NOT_TCP, "not_tcp", "for a VIP's address, but no service of it; passed to the kernel")   \
 	X(NO_BACKEND, "no_backend", "the slot names no backend")                                   \
 	X(NO_NEXTHOP, "no_nexthop", "next hop of the backend is not resolved")                     \
-	X(TOO_BIG, "too_big", "does not fit with its outer header, may not be fragmented")         \
+	X(TOO_BIG, "too_big", "too big for the device it leaves by, and nobody to be told: no DF")  \
 	X(HEADROOM, "headroom", "no room in front of the frame for the outer header")              \
 	X(RESET_SENT, "reset_sent", "flow of a dead node answered with a TCP reset")               \
 	X(REPLY_LIMIT, "reply_limit", "reset, echo or ICMP not answered: over the limit a second")                  \
 	X(PING, "ping", "ICMP echo for a VIP answered")                                            \
-	X(TOO_BIG_SENT, "too_big_sent", "does not fit with its outer header: answered which size does")   \
+	X(TOO_BIG_SENT, "too_big_sent", "too big for the device it leaves by: answered which size is not")  \
 	X(ICMP_OTHER, "icmp_other", "ICMP for a VIP that belongs to no flow, dropped")             \
 	X(TTL, "ttl", "TTL or hop limit expired")                                                  \
 	X(NAT_UNKNOWN, "nat_unknown", "nat: packet of an unknown flow answered with a reset")      \

@@ -34,6 +34,7 @@
  *	int lb_env_tail(env, int delta)			last byte moves by delta; 0, or < 0
  *	lb_env_loop(env, n, step, state)		step(i, state) for i in [0, n), until not 0
  *	__u32 lb_env_ifindex(env)			device the frame came from
+ *	__u32 lb_env_mtu(env, __u32 ifindex)		largest IP packet of a device; 0: not known
  *
  * A host may define LB_STAGE (core/forward.h) to run the rare stages in a way of its own.
  *

@@ -88,8 +88,8 @@ static __always_inline struct lb_result lb_finish_reply(struct lb_env *env, enum
 /* Stage: a node's answer, if the segment is one; otherwise it is the kernel's. */
 static __always_inline void lb_stage_nat_reply(struct lb_env *env, struct lb_result *ret)
 {
+	__u32 ifindex = 0, mtu = 0;
 	enum lb_reason r;
-	__u32 ifindex = 0;
 	struct lb_pkt pkt;
 
 	if (lb_parse(env, &pkt) != LB_R_OK ||
@@ -97,8 +97,11 @@ static __always_inline void lb_stage_nat_reply(struct lb_env *env, struct lb_res
 		*ret = lb_finish(env, LB_R_NOT_VIP);
 		return;
 	}
-	r = lb_nat_reply(env, &pkt, &ifindex);
-	*ret = lb_finish_reply(env, r, ifindex);
+	r = lb_nat_reply(env, &pkt, &ifindex, &mtu);
+	if (r == LB_R_TOO_BIG && pkt.df)
+		*ret = lb_later_too_big(mtu);
+	else
+		*ret = lb_finish_reply(env, r, ifindex);
 }
 LB_STAGE(nat_reply)
 

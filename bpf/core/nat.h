@@ -542,10 +542,11 @@ static __always_inline enum lb_reason lb_nat_client_way(struct lb_env *env,
 
 /*
  * A segment to an address that mode nat sends from. LB_R_NAT_REPLY: it is on its way to the
- * client, *ret_ifindex is where. LB_R_NOT_VIP: no flow of ours, the kernel's.
+ * client, *ret_ifindex is where. LB_R_TOO_BIG: nothing was changed, *ret_mtu is what that device
+ * takes. LB_R_NOT_VIP: no flow of ours, the kernel's.
  */
 static __always_inline enum lb_reason lb_nat_reply(struct lb_env *env, const struct lb_pkt *pkt,
-						   __u32 *ret_ifindex)
+						   __u32 *ret_ifindex, __u32 *ret_mtu)
 {
 	struct lb_nat_reply *reply = lb_nat_reply_find(env, pkt);
 	__u8 ended = lb_nat_flags_of(pkt->tcp_flags);
@@ -560,6 +561,9 @@ static __always_inline enum lb_reason lb_nat_reply(struct lb_env *env, const str
 	vip = lb_env_vip(env, reply->vip);
 	if (!vip)
 		return LB_R_INTERNAL;
+	*ret_mtu = lb_env_mtu(env, reply->ifindex);
+	if (*ret_mtu && pkt->ip_len > *ret_mtu)
+		return LB_R_TOO_BIG;
 	now = lb_env_ticks(env);
 	if (ended)
 		reply->flags |= ended;

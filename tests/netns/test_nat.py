@@ -350,6 +350,23 @@ def path_mtu_to_client(t):
         assert "mtu 1400" in route, route
 
 
+@case("path MTU discovery through nat: the host's own device towards the client takes less")
+def client_side_mtu(t):
+    site = one_node(t, layout="split", backend_mtu=1500)
+    node, ingress = site.tb["node1"], site.tb.ingress
+    ingress.ip("link", "set", "eth0", "mtu", "1400")  # the client announces what fits its own 1500
+    back = ingress.leg("back")
+    for vip, own, seen in ((site.tb.vip4, node.ip4, back.ip4), (site.tb.vip6, node.ip6, back.ip6)):
+        before = site.packets()["too_big_sent"]
+        size = 4 << 20
+        equal(download(node, site.tb.client, vip, size, BULK_PORT, (own, NODE_BULK_PORT)), size,
+              f"bytes from {vip}")
+        between(site.packets()["too_big_sent"] - before, 1, 200, f"answers to the node of {vip}")
+        route = node.ip("route", "get", seen)
+        assert "mtu 1400" in route, route
+    equal(site.packets()["too_big"], 0, "segments dropped without a word")
+
+
 @case("a router that knows no way to the node: the client is told, and does not wait for a timeout")
 def unreachable(t):
     site = one_node(t, layout="routed")

@@ -60,6 +60,7 @@ enum step_kind {
 	STEP_COUNTED, /* … live flows of `node` */
 	STEP_TIME,    /* seconds pass; fewer than 0: on a CPU whose clock is behind */
 	STEP_HEARD,   /* the agent's last sign of life was `value` ms ago */
+	STEP_MTU,     /* the device that frames come from has MTU `value` from now on */
 	STEP_FILL,    /* the table is filled with entries of strangers */
 	STEP_ENTRY,   /* expected: entry of (who, family, sport) in table, or none */
 	STEP_EXC,     /* expected: exc of the slot */
@@ -153,6 +154,7 @@ struct case_list {
 #define VIP_FLAGS(f)	      {.kind = STEP_VIP, .flags = f}
 #define SECONDS(s)	      {.kind = STEP_TIME, .value = s}
 #define HEARD(ms_ago)	      {.kind = STEP_HEARD, .value = ms_ago}
+#define DEVICE_MTU(mtu)	      {.kind = STEP_MTU, .value = mtu}
 #define FILL(t)		      {.kind = STEP_FILL, .table = t}
 #define ENTRY(t, c, fam, port, id, ...)                                                            \
 	{.kind = STEP_ENTRY, .table = t, .who = c, .family = fam, .sport = port, .node = id,       \

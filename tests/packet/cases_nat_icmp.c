@@ -21,6 +21,34 @@
 		.out = {ETH(LB, node), IP4(LB, node, .ttl = 63), TCP(30000, NODE_PORT, TCP_ACK)}   \
 	}
 
+/* An answer of the node with so many bytes, as the client gets it, or refused. */
+#define LONG4(bytes) .in = {ETH(NODE1, LB), IP4(NODE1, LB), TCP(NODE_PORT, 30000, TCP_ACK), DATA(bytes)}
+#define LONG6(bytes) .in = {ETH(NODE3, LB), IP6(NODE3, LB), TCP(NODE_PORT, 30000, TCP_ACK), DATA(bytes)}
+#define ANSWERED4(bytes)                                                                           \
+	{                                                                                          \
+		LONG4(bytes), .want = TX, .reason = LB_R_NAT_REPLY,                                \
+		.out = {ETH(LB, ROUTER), IP4(VIP, CLIENT, .ttl = 63), TCP(PORT, 40000, TCP_ACK),   \
+			DATA(bytes)}                                                               \
+	}
+#define ANSWERED6(bytes)                                                                           \
+	{                                                                                          \
+		LONG6(bytes), .want = TX, .reason = LB_R_NAT_REPLY,                                \
+		.out = {ETH(LB, ROUTER), IP6(VIP, CLIENT, .ttl = 63), TCP(PORT, 40000, TCP_ACK),   \
+			DATA(bytes)}                                                               \
+	}
+#define REFUSED4(bytes, mtu)                                                                       \
+	{                                                                                          \
+		LONG4(bytes), .want = TX, .reason = LB_R_TOO_BIG_SENT,                             \
+		.out = {ETH(LB, NODE1), IP4(LB, NODE1), ICMP4(3, 4, .rest = mtu),                  \
+			IP4(NODE1, LB, .len = 40 + (bytes)), TCP(NODE_PORT, 30000, TCP_ACK, .n = 8)} \
+	}
+#define REFUSED6(bytes, mtu)                                                                       \
+	{                                                                                          \
+		LONG6(bytes), .want = TX, .reason = LB_R_TOO_BIG_SENT,                             \
+		.out = {ETH(LB, NODE3), IP6(LB, NODE3), ICMP6(2, 0, .rest = mtu),                  \
+			IP6(NODE3, LB, .len = 20 + (bytes)), TCP(NODE_PORT, 30000, TCP_ACK, .n = 8)} \
+	}
+
 #define ABOUT	 EVENTS(LB_EV_ICMP_FLOW)
 #define TO_CLIENT .want = TX, .reason = LB_R_NAT_REPLY, ABOUT
 #define KERNELS	 .want = PASS, .reason = LB_R_NOT_VIP
@@ -341,6 +369,55 @@ static const struct packet_case table[] = {
 		       .want = TX, .reason = LB_R_TOO_BIG_SENT,
 		       .out = {ETH(LB, ROUTER), IP6(VIP, CLIENT), ICMP6(2, 0, .rest = MTU),
 			       IP6(CLIENT, VIP, .len = MTU - 39), TCP(40000, PORT, TCP_ACK, .n = 8)}}),
+	},
+	{
+		.name = "nat: an answer beyond the MTU towards the client is answered with that MTU",
+		NAT,
+		STEPS(OPEN4(NODE1), DEVICE_MTU(1400), ANSWERED4(1400 - 40), REFUSED4(1400 - 39, 1400),
+		      ANSWERED4(1400 - 40), DEVICE_MTU(68), REFUSED4(29, 68), DEVICE_MTU(MTU),
+		      ANSWERED4(MTU - 40)),
+	},
+	{
+		.name = "nat over IPv6: an answer beyond the MTU towards the client is answered with that MTU",
+		NAT,
+		.slot = {NODE3},
+		STEPS(OPEN6(NODE3), DEVICE_MTU(1280), ANSWERED6(1280 - 60), REFUSED6(1280 - 59, 1280),
+		      DEVICE_MTU(MTU), ANSWERED6(1280 - 59)),
+	},
+	{
+		.name = "nat: one that may be fragmented is dropped: Sluice makes no fragments",
+		NAT,
+		STEPS(OPEN4(NODE1), DEVICE_MTU(1400),
+		      {.in = {ETH(NODE1, LB), IP4(NODE1, LB, .frag = 0), TCP(NODE_PORT, 30000, TCP_ACK),
+			      DATA(1361)},
+		       .want = DROP, .reason = LB_R_TOO_BIG}),
+	},
+	{
+		.name = "nat: the answer of a tagged node is refused with its tag, whatever the client's",
+		NAT,
+		STEPS({.in = {ETH(ROUTER, LB), VLAN(7), IP4(CLIENT, VIP), TCP(40000, PORT, TCP_SYN)},
+		       .to = NODE1, .any_port = 1, .opens = 1, EVENTS(LB_EV_FLOW_ADDED)},
+		      DEVICE_MTU(1400),
+		      {.in = {ETH(NODE1, LB), VLAN(9), IP4(NODE1, LB), TCP(NODE_PORT, 30000, TCP_ACK),
+			      DATA(1361)},
+		       .want = TX, .reason = LB_R_TOO_BIG_SENT,
+		       .out = {ETH(LB, NODE1), VLAN(9), IP4(LB, NODE1), ICMP4(3, 4, .rest = 1400),
+			       IP4(NODE1, LB, .len = 1401), TCP(NODE_PORT, 30000, TCP_ACK, .n = 8)}}),
+	},
+	{
+		.name = "nat: what is no answer of a flow is the kernel's, however big",
+		NAT,
+		STEPS(OPEN4(NODE1), DEVICE_MTU(1400),
+		      {.in = {ETH(NODE1, LB), IP4(NODE1, LB), TCP(NODE_PORT, 30001, TCP_ACK), DATA(1361)},
+		       KERNELS}),
+	},
+	{
+		.name = "nat: answers that do not fit are answered so many times a second and no more",
+		NAT,
+		.clock = 1,
+		STEPS(OPEN4(NODE1), DEVICE_MTU(1400), LIMITS(100000, 1), REFUSED4(1361, 1400),
+		      {.in = {ETH(NODE1, LB), IP4(NODE1, LB), TCP(NODE_PORT, 30000, TCP_ACK), DATA(1361)},
+		       .want = DROP, .reason = LB_R_REPLY_LIMIT}),
 	},
 };
 

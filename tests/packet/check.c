@@ -443,6 +443,8 @@ static void do_step(struct check *k, const struct step *s)
 		t->control->heartbeat_ns =
 			(uint64_t)(k->r->ticks(k->r) - LB_TICKS_FROM_MS(s->value)) << LB_TICK_SHIFT;
 		return;
+	case STEP_MTU:
+		return expect_value(k, "error", k->r->set_mtu(k->r, s->value), 0);
 	case STEP_FILL:
 		return world_fill(k->r, s->table);
 	case STEP_ENTRY:

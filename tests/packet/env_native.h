@@ -70,6 +70,7 @@ struct native_tables {
 		struct lb_nat_reply reply;
 	} nat_replies[NATIVE_NAT_ROOM];
 	__u32 ticks;
+	__u32 mtu; /* of every device */
 };
 
 struct lb_env {
@@ -270,6 +271,12 @@ static inline __u32 lb_env_ticks(struct lb_env *env)
 static inline __u32 lb_env_ifindex(struct lb_env *env)
 {
 	return env->ifindex;
+}
+
+static inline __u32 lb_env_mtu(struct lb_env *env, __u32 ifindex)
+{
+	(void)ifindex;
+	return env->t->mtu;
 }
 
 static inline int lb_env_head(struct lb_env *env, int delta)

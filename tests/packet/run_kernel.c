@@ -7,12 +7,15 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -128,6 +131,8 @@ static int kernel_open(struct runner *r)
 	int e;
 
 	libbpf_set_print(print_end);
+	if (unshare(CLONE_NEWNET) < 0)
+		return -errno;
 	e = stay_on_cpu(&cpu);
 	if (e < 0)
 		return e;
@@ -263,6 +268,21 @@ static void kernel_pass(struct runner *r, uint32_t ticks)
 	r->t.limit->replies_tick = ~0u;
 }
 
+/* Test runs come from the loopback device: that of a network of the test's own. */
+static int kernel_set_mtu(struct runner *r, uint32_t mtu)
+{
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_mtu = (int)mtu};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), e = 0;
+
+	(void)r;
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, SIOCSIFMTU, &ifr) < 0)
+		e = -errno;
+	close(fd);
+	return e;
+}
+
 /* Buckets are refilled every 2^27 ns; go on in the first half of such a period. */
 static void kernel_settle(struct runner *r)
 {
@@ -291,5 +311,6 @@ struct runner runner_kernel = {
 	.flows_clear = kernel_flows_clear,
 	.ticks = kernel_ticks,
 	.pass = kernel_pass,
+	.set_mtu = kernel_set_mtu,
 	.settle = kernel_settle,
 };

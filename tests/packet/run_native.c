@@ -154,6 +154,13 @@ static void native_pass(struct runner *r, uint32_t ticks)
 	tables.ticks += ticks;
 }
 
+static int native_set_mtu(struct runner *r, uint32_t mtu)
+{
+	(void)r;
+	tables.mtu = mtu;
+	return 0;
+}
+
 static void native_settle(struct runner *r)
 {
 	(void)r;
@@ -171,5 +178,6 @@ struct runner runner_native = {
 	.flows_clear = native_flows_clear,
 	.ticks = native_ticks,
 	.pass = native_pass,
+	.set_mtu = native_set_mtu,
 	.settle = native_settle,
 };

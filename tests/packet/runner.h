@@ -69,6 +69,9 @@ struct runner {
 	/* Time moves on by so many ticks: the clock, or the ages of all entries. */
 	void (*pass)(struct runner *, uint32_t ticks);
 
+	/* The device that frames come from, IF_NEAR, takes IP packets of so many bytes. */
+	int (*set_mtu)(struct runner *, uint32_t mtu);
+
 	/* At least some hundredths of a second remain until the token buckets are refilled. */
 	void (*settle)(struct runner *);
 };

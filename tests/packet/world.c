@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <arpa/inet.h>
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bpf/core/vip.h"
@@ -142,6 +143,8 @@ static void clear(struct runner *r)
 	memset(t->counters, 0, LB_REASONS_MAX * sizeof(*t->counters));
 	memset(t->recent, 0, (t->n_recent ? t->n_recent : LB_RECENT_CELLS) * sizeof(*t->recent));
 	r->flows_clear(r);
+	if (r->set_mtu(r, MTU) < 0)
+		abort();
 }
 
 /* Any odd constants; tests/packet/expect.c computes the hash from them in its own way. */

@@ -192,4 +192,14 @@ static __always_inline __u32 lb_env_ifindex(struct lb_env *env)
 	return env->ifindex;
 }
 
+static __always_inline __u32 lb_env_mtu(struct lb_env *env, __u32 ifindex)
+{
+	const struct dpdk_device *devices = env->t->devices;
+
+	for (__u32 i = 0; i < DPDK_DEVICES_MAX && devices[i].ifindex; i++)
+		if (devices[i].ifindex == ifindex)
+			return devices[i].mtu;
+	return 0;
+}
+
 #endif

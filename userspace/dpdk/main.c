@@ -237,6 +237,8 @@ static void open_worker(struct host *h, uint16_t n, uint32_t idle_us)
 	w->n_ports = h->n_ports;
 	for (uint16_t i = 0; i < h->n_ports; i++) {
 		w->ports[i].ifindex = h->ports[i].ifindex;
+		w->tables.devices[i].ifindex = h->ports[i].ifindex;
+		w->tables.devices[i].mtu = h->ports[i].mtu;
 		w->ports[i].wire.port = h->ports[i].id;
 		w->ports[i].kernel.port = h->ports[i].mirror_id;
 	}

@@ -287,7 +287,7 @@ static int open_mirror(struct port *p, uint32_t index, uint16_t n_queues, char *
 		     : 0;
 }
 
-static int open_kernel_side(struct port *p, uint16_t *ret_mtu, char *err)
+static int open_kernel_side(struct port *p, char *err)
 {
 	int r = make_tap(p->mirror);
 
@@ -298,7 +298,7 @@ static int open_kernel_side(struct port *p, uint16_t *ret_mtu, char *err)
 	if (r == 0)
 		r = get_ifindex(p->mirror, &p->ifindex);
 	if (r == 0)
-		r = get_mtu(p->mirror, ret_mtu);
+		r = get_mtu(p->mirror, &p->mtu);
 	return r < 0 ? fail(err, r, "interface %s: cannot make the TAP device: %s", p->mirror,
 			    strerror(-r))
 		     : 0;
@@ -306,18 +306,17 @@ static int open_kernel_side(struct port *p, uint16_t *ret_mtu, char *err)
 
 int port_open(struct port *p, uint32_t index, uint16_t n_queues, char err[DPDK_ERROR_MAX])
 {
-	uint16_t mtu = 1500;
 	int r;
 
-	r = open_kernel_side(p, &mtu, err);
+	r = open_kernel_side(p, err);
 	if (r == 0)
 		r = probe(p->device, &p->id, err);
 	if (r == 0)
-		r = make_pool(p, index, n_queues, mtu, err);
+		r = make_pool(p, index, n_queues, p->mtu, err);
 	if (r < 0)
 		return r;
 	/* not every device has a say in its MTU */
-	(void)rte_eth_dev_set_mtu(p->id, mtu);
+	(void)rte_eth_dev_set_mtu(p->id, p->mtu);
 	r = start(p, SIDE_WIRE, n_queues, err);
 	if (r < 0)
 		return r;

@@ -21,6 +21,7 @@ struct port {
 	uint16_t id;	    /* ethdev */
 	uint16_t mirror_id;
 	uint32_t ifindex; /* of the mirror */
+	uint16_t mtu;	  /* of both */
 	bool started;	  /* id is valid */
 	bool one_pool;	  /* no other device's frames leave by this one */
 	struct rte_mempool *pool;

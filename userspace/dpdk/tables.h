@@ -12,6 +12,14 @@
 
 #include "userspace/agent/tables.h"
 
+#define DPDK_DEVICES_MAX 16
+
+/* A device as next hops name it. */
+struct dpdk_device {
+	uint32_t ifindex; /* of its mirror; 0: behind the last one */
+	uint32_t mtu;
+};
+
 /* A worker's view: shared tables, and its own region of the counters. */
 struct dpdk_tables {
 	struct lb_control *control;
@@ -30,6 +38,7 @@ struct dpdk_tables {
 	struct lb_recent *recent;
 	uint32_t n_slots;
 	uint32_t ticks; /* when the round began */
+	struct dpdk_device devices[DPDK_DEVICES_MAX];
 	struct flow_table flows, half_open, nat_flows, nat_replies;
 };
 

@@ -12,7 +12,7 @@
 #include "userspace/dpdk/tables.h"
 
 #define WORKER_BURST	 32
-#define WORKER_PORTS_MAX 16
+#define WORKER_PORTS_MAX DPDK_DEVICES_MAX
 #define WORKER_PENDING	 128 /* frames collected for one device */
 
 /* Frames that wait for the end of the round. */

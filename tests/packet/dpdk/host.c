@@ -74,6 +74,12 @@ static void join(struct worker_port *p, uint32_t ifindex, const struct ring_port
 	p->ifindex = ifindex;
 	p->wire.port = wire->id;
 	p->kernel.port = mirror->id;
+	worker.tables.devices[p - worker.ports].ifindex = ifindex;
+}
+
+void host_set_mtu(uint32_t mtu)
+{
+	worker.tables.devices[0].mtu = mtu;
 }
 
 int host_open(uint32_t near_ifindex, uint32_t far_ifindex)

@@ -62,4 +62,7 @@ void host_clear(void);
 /* All entries become older. */
 void host_age(uint32_t ticks);
 
+/* Of the near device. */
+void host_set_mtu(uint32_t mtu);
+
 #endif

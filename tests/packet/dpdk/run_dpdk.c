@@ -102,6 +102,13 @@ static void dpdk_pass(struct runner *r, uint32_t ticks)
 	r->t.limit->replies_tick = ~0u;
 }
 
+static int dpdk_set_mtu(struct runner *r, uint32_t mtu)
+{
+	(void)r;
+	host_set_mtu(mtu);
+	return 0;
+}
+
 /* Buckets are refilled every 2^27 ns; go on in the first half of such a period. */
 static void dpdk_settle(struct runner *r)
 {
@@ -130,5 +137,6 @@ struct runner runner_dpdk = {
 	.flows_clear = dpdk_flows_clear,
 	.ticks = dpdk_now,
 	.pass = dpdk_pass,
+	.set_mtu = dpdk_set_mtu,
 	.settle = dpdk_settle,
 };
