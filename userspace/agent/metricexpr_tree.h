@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The compiled form of a metric expression: shared by the compiler (metricexpr.c) and the
- * evaluation (metricrun.c), and nobody else's business.
+ * evaluation (metricrun_internal.h), and nobody else's business.
  *
  * Nodes refer to each other by index. Operands come before what they are operands of.
  */
