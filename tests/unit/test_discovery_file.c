@@ -141,7 +141,9 @@ static void files_are_read_whole_and_others_than_files_are_refused(void **state)
 	unlink(path);
 	assert_int_equal(discovery_file_read(path, 1, &a, error), -ENOENT);
 	assert_string_equal(error, "cannot be read: No such file or directory");
-	assert_int_equal(discovery_file_read("/", 1, &a, error), -EINVAL);
+	assert_int_equal(discovery_file_read("/", 1, &a, error), -EISDIR);
+	assert_string_equal(error, "cannot be read: Is a directory");
+	assert_int_equal(discovery_file_read("/dev/zero", 1, &a, error), -EINVAL);
 	assert_string_equal(error, "cannot be read: not a regular file");
 }
 

@@ -163,6 +163,14 @@ void config_fallback_defaults(struct config_fallback *fallback);
 void schema_apply(struct config_ctx *ctx, const struct schema *schema, enum schema_place place,
 		  const struct yaml_node *node, const struct config_path *path, void *base);
 
+/*
+ * The same for a list's item, where a single word stands for the value of the key short_key, which
+ * the schema has: "- eth0", "- 10.0.1.11".
+ */
+void schema_apply_item(struct config_ctx *ctx, const struct schema *schema, enum schema_place place,
+		       const char *short_key, const struct yaml_node *item,
+		       const struct config_path *path, void *base);
+
 /* A field's value as the file would say it; "none" for what is not set. */
 void schema_format(const struct schema_field *field, const void *base, char *buf, size_t size);
 
@@ -229,6 +237,9 @@ struct config_layer {
  */
 struct config_settings *config_settings_resolve(struct config_ctx *ctx, const char *preset,
 						const struct config_layer *layers, size_t n);
+
+/* The pools and their nodes into ctx->cfg; errors to ctx. */
+void config_load_pools(struct config_ctx *ctx, const struct config_sources *src);
 
 /* Fill in what depends on several parts (ports), and check what only the whole can show. */
 void config_check_whole(struct config_ctx *ctx, const struct config_sources *sources);

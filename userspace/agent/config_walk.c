@@ -166,3 +166,17 @@ void schema_apply(struct config_ctx *ctx, const struct schema *schema, enum sche
 		apply_pair(ctx, schema, place, &node->pairs[i], path, base);
 	}
 }
+
+void schema_apply_item(struct config_ctx *ctx, const struct schema *schema, enum schema_place place,
+		       const char *short_key, const struct yaml_node *item,
+		       const struct config_path *path, void *base)
+{
+	const struct schema_field *f = field_find(schema, short_key);
+
+	assert(f);
+
+	if (item->kind == YAML_SCALAR && !item->is_null)
+		(void)schema_scalar(ctx, f, item, path, (char *)base + f->offset);
+	else
+		schema_apply(ctx, schema, place, item, path, base);
+}

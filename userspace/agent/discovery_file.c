@@ -3,17 +3,15 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "userspace/agent/config.h"
 #include "userspace/lib/cleanup.h"
+#include "userspace/lib/file_read.h"
 #include "userspace/lib/number.h"
 
 #define SHOWN_MAX 64 /* bytes of a bad text that are shown */
@@ -55,9 +53,8 @@ static int read_number(struct reader *r, const json_t *labels, size_t group, con
 	    json_integer_value(value) <= max)
 		n = (uint64_t)json_integer_value(value);
 	else if (!text || number_parse_u64(text, json_string_length(value), max, &n) < 0)
-		return fail(r, -EINVAL,
-			    "[%zu].labels.%s: expected a whole number, 0 to %u%s%.*s%s", group, key,
-			    max, text ? ", found '" : "", SHOWN_MAX, text ? text : "",
+		return fail(r, -EINVAL, "[%zu].labels.%s: expected a whole number, 0 to %u%s%.*s%s",
+			    group, key, max, text ? ", found '" : "", SHOWN_MAX, text ? text : "",
 			    text ? "'" : "");
 	*ret_value = (uint32_t)n;
 	*ret_has = true;
@@ -172,48 +169,15 @@ int discovery_file_parse(const char *text, size_t len, uint32_t max,
 	return 0;
 }
 
-/* All of a file in memory; *ret_text is the caller's. */
-static int slurp(int fd, char **ret_text, size_t *ret_len)
-{
-	_cleanup_free_ char *text = NULL;
-	struct stat st;
-	size_t len = 0;
-	ssize_t n;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (st.st_size > (off_t)DISCOVERY_FILE_SIZE_MAX)
-		return -EFBIG;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	while (len < (size_t)st.st_size) {
-		n = read(fd, text + len, (size_t)st.st_size - len);
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	*ret_text = TAKE_PTR(text);
-	*ret_len = len;
-	return 0;
-}
-
 int discovery_file_read(const char *path, uint32_t max, struct discovery_answer *ret_answer,
 			char error[DISCOVERY_ERROR_MAX])
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	_cleanup_free_ char *text = NULL;
 	struct reader r = {.error = error};
 	size_t len = 0;
 	int e;
 
-	if (fd < 0)
-		return fail(&r, -errno, "cannot be read: %s", strerror(errno));
-	e = slurp(fd, &text, &len);
+	e = file_read(path, DISCOVERY_FILE_SIZE_MAX, &text, &len);
 	if (e < 0)
 		return fail(&r, e, "cannot be read: %s",
 			    e == -EINVAL ? "not a regular file" : strerror(-e));

@@ -2,11 +2,9 @@
 #include "userspace/agent/fallback.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "userspace/agent/agent.h"
@@ -14,6 +12,7 @@
 #include "userspace/agent/fallback_server.h"
 #include "userspace/agent/local_delivery.h"
 #include "userspace/lib/cleanup.h"
+#include "userspace/lib/file_read.h"
 #include "userspace/lib/log.h"
 
 /* So long after a pool was last empty its packets may still be for this host. */
@@ -78,32 +77,14 @@ static const struct vip *find_vip(const struct agent *agent, const char *name)
 /* A regular file of at most FALLBACK_BODY_MAX bytes. */
 static int read_file(const char *path, struct fallback_blob **ret)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	_cleanup_free_ char *buf = NULL;
 	struct fallback_blob *blob;
-	struct stat st;
 	size_t len = 0;
+	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (st.st_size > FALLBACK_BODY_MAX)
-		return -EFBIG;
-	buf = malloc((size_t)st.st_size + 1);
-	if (!buf)
-		return -ENOMEM;
-	while (len < (size_t)st.st_size) {
-		ssize_t n = read(fd, buf + len, (size_t)st.st_size - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
+	r = file_read(path, FALLBACK_BODY_MAX, &buf, &len);
+	if (r < 0)
+		return r;
 	blob = fallback_blob_new(buf, len);
 	explicit_bzero(buf, len); /* it may be a key */
 	if (!blob)
