@@ -23,6 +23,8 @@
 #include "tools/mockbackend/openai.c"
 #include "tools/mockbackend/page.c"
 #include "tools/mockbackend/listen.c"
+#include "tools/mockbackend/reply.c"
+#include "tools/mockbackend/completion.c"
 #include "tools/mockbackend/request.c"
 #include "tools/mockbackend/server.c"
 #include "tools/loadgen/http.c"
