@@ -10,290 +10,12 @@
 #include "userspace/agent/apply.h"
 #include "userspace/agent/discovery_dns.h"
 #include "userspace/agent/discovery_file.h"
+#include "userspace/agent/discovery_internal.h"
 #include "userspace/agent/file_watch.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
 
 #define RETRY_MAX_MS 30000 /* between questions that fail */
-#define READY_SHARE  2	   /* half of the named nodes ready: others may leave */
-
-struct member {
-	char name[CONFIG_NAME_MAX + 1];
-	struct discovery_target target; /* its port is never 0 */
-	bool gone;			/* the last answer does not name it */
-};
-
-/* Configuration of all members, as handed out once. */
-struct block {
-	struct block *former;
-	uint32_t n;
-	char (*names)[CONFIG_NAME_MAX + 1];
-	struct config_node nodes[];
-};
-
-struct discovery {
-	struct agent *agent;
-	struct pool *pool;
-	bool at_start; /* until nodes of an answer are in the pool */
-	struct member *members;
-	uint32_t n;
-	struct block *block; /* the newest */
-
-	/* The source that is asked. */
-	enum config_discovery_type type;
-	struct config_dns dns; /* but for its strings, which go with the configuration */
-	char *source;
-	char *server;
-	sa_family_t family;
-	struct file_watch *watch;
-	struct discovery_dns *question;
-	int64_t due_ms; /* ask again; INT64_MAX: not by time */
-	uint32_t n_failed_in_turn;
-
-	bool answered;
-	struct discovery_answer answer; /* the last good one of this source */
-	int64_t answered_ms;
-	uint64_t n_answers;
-	uint64_t n_failures;
-	char error[DISCOVERY_ERROR_MAX + 64]; /* of the last answer; "" if it was good */
-};
-
-/* --- members ---------------------------------------------------------------------------------- */
-
-static struct member *find_member(const struct discovery *d, const struct endpoint *ep)
-{
-	for (uint32_t i = 0; i < d->n; i++)
-		if (endpoint_equal(&d->members[i].target.endpoint, ep))
-			return &d->members[i];
-	return NULL;
-}
-
-static struct node *node_of(const struct discovery *d, const struct member *m)
-{
-	struct node *node = pool_find(d->pool, m->name);
-
-	return node && endpoint_equal(&node->endpoint, &m->target.endpoint) ? node : NULL;
-}
-
-static void set_gone(struct discovery *d, struct member *m, bool gone)
-{
-	struct node *node = node_of(d, m);
-
-	m->gone = gone;
-	if (node)
-		node->gone = gone;
-}
-
-/* Its address, and the port where that is not the pool's: stable whatever else is named. */
-static void name_member(const struct config_pool *cfg, struct member *m)
-{
-	char base[CONFIG_NAME_MAX + 1];
-
-	config_node_default_name(&m->target.endpoint.addr, base);
-	if (m->target.endpoint.port == cfg->port)
-		memcpy(m->name, base, sizeof(m->name));
-	else
-		snprintf(m->name, sizeof(m->name), "%.50s_%u", base, m->target.endpoint.port);
-}
-
-static struct member *add_member(struct discovery *d)
-{
-	struct member *members = reallocarray(d->members, d->n + 1, sizeof(*members));
-
-	if (!members)
-		return NULL;
-	d->members = members;
-	members[d->n] = (struct member){0};
-	return &members[d->n++];
-}
-
-static void remove_member(struct discovery *d, uint32_t i)
-{
-	memmove(&d->members[i], &d->members[i + 1], (d->n - i - 1) * sizeof(*d->members));
-	d->n--;
-}
-
-static const struct config_node *find_static(const struct config_pool *cfg,
-					     const struct endpoint *ep)
-{
-	for (uint32_t i = 0; i < cfg->n_nodes; i++)
-		if (cfg->nodes[i].port == ep->port &&
-		    address_equal(&cfg->nodes[i].address, &ep->addr))
-			return &cfg->nodes[i];
-	return NULL;
-}
-
-static struct endpoint endpoint_of(const struct config_pool *cfg,
-				   const struct discovery_target *target)
-{
-	struct endpoint ep = target->endpoint;
-
-	if (!ep.port)
-		ep.port = cfg->port;
-	return ep;
-}
-
-/* Whether the pool can have a node there; if not, it is logged. */
-static bool is_usable(const struct discovery *d, const struct endpoint *ep)
-{
-	const char *why = config_endpoint_unfit(d->agent->cfg, d->pool->cfg, ep);
-	char text[ENDPOINT_TEXT_MAX];
-
-	if (why)
-		notice(&d->pool->notices, NOTICE_UNFIT, agent_now_ms(d->agent), LOG_LEVEL_WARN,
-		       "pool %s: discovery names %s, which is left out: it %s", d->pool->name,
-		       endpoint_format(ep, text), why);
-	return !why;
-}
-
-/* One target of an answer becomes a member, or is one already. Returns 0 or -ENOMEM. */
-static int take_target(struct discovery *d, const struct discovery_target *target)
-{
-	const struct config_pool *cfg = d->pool->cfg;
-	struct endpoint ep = endpoint_of(cfg, target);
-	struct member *m;
-
-	if (find_static(cfg, &ep) || !is_usable(d, &ep))
-		return 0;
-	m = find_member(d, &ep);
-	if (!m) {
-		m = add_member(d);
-		if (!m)
-			return -ENOMEM;
-		m->target.endpoint = ep;
-		name_member(cfg, m);
-	} else if (m->gone) {
-		notice(&d->pool->notices, NOTICE_NAMED, agent_now_ms(d->agent), LOG_LEVEL_INFO,
-		       "pool %s: discovery names %s again", d->pool->name, m->name);
-	}
-	m->target = *target;
-	m->target.endpoint = ep;
-	set_gone(d, m, false);
-	return 0;
-}
-
-static void mark_gone(struct discovery *d)
-{
-	for (uint32_t i = 0; i < d->n; i++) {
-		struct member *m = &d->members[i];
-		struct discovery_target key = m->target;
-
-		if (m->gone || discovery_answer_find(&d->answer, &key.endpoint))
-			continue;
-		if (key.endpoint.port == d->pool->cfg->port) {
-			key.endpoint.port = 0;
-			if (discovery_answer_find(&d->answer, &key.endpoint))
-				continue;
-		}
-		set_gone(d, m, true);
-		notice(&d->pool->notices, NOTICE_UNNAMED, agent_now_ms(d->agent), LOG_LEVEL_INFO,
-		       "pool %s: discovery no longer names %s", d->pool->name, m->name);
-	}
-}
-
-/* From now on the file of the configuration names the member's node, and discovery has no say. */
-static void hand_over(struct discovery *d, uint32_t i)
-{
-	set_gone(d, &d->members[i], false);
-	remove_member(d, i);
-}
-
-/*
- * Where the file of the configuration names the same node, it is no member. If it has another name
- * there, it is another node to everybody who counts and shows nodes: this one leaves.
- */
-static void yield_to_static(struct discovery *d)
-{
-	for (uint32_t i = d->n; i-- > 0;) {
-		struct member *m = &d->members[i];
-		const struct config_node *node = find_static(d->pool->cfg, &m->target.endpoint);
-
-		if (node && !strcmp(node->name, m->name))
-			hand_over(d, i);
-		else if (node)
-			set_gone(d, m, true);
-		else if (config_find_node(d->pool->cfg, m->name) >= 0) {
-			log_warn("pool %s: the configuration has another node called %s: the one "
-				 "of discovery goes", d->pool->name, m->name);
-			remove_member(d, i);
-		}
-	}
-}
-
-static void fit_members(struct discovery *d)
-{
-	int r = 0;
-
-	if (d->answered || d->type == CONFIG_DISCOVERY_NONE)
-		mark_gone(d);
-	for (uint32_t i = 0; i < d->answer.n && r == 0; i++)
-		r = take_target(d, &d->answer.targets[i]);
-	if (r < 0)
-		log_error("pool %s: discovery: %s: not all nodes are taken", d->pool->name,
-			  strerror(-r));
-	yield_to_static(d);
-}
-
-/* --- configuration of the members ------------------------------------------------------------- */
-
-static struct block *new_block(uint32_t n)
-{
-	struct block *b = calloc(1, sizeof(*b) + n * sizeof(b->nodes[0]));
-
-	if (b)
-		b->names = calloc(n + 1, sizeof(*b->names));
-	if (b && !b->names) {
-		free(b);
-		return NULL;
-	}
-	return b;
-}
-
-static void free_blocks(struct block **block)
-{
-	while (*block) {
-		struct block *b = *block;
-
-		*block = b->former;
-		free(b->names);
-		free(b);
-	}
-}
-
-int discovery_nodes(struct discovery *d, const struct config_node **ret_nodes, uint32_t *ret_n)
-{
-	struct block *b = new_block(d->n);
-
-	if (!b)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < d->n; i++) {
-		const struct member *m = &d->members[i];
-		const struct discovery_target *t = &m->target;
-		struct config_node *node = &b->nodes[b->n];
-
-		config_node_init(d->pool->cfg, node);
-		memcpy(b->names[b->n], m->name, sizeof(m->name));
-		node->name = b->names[b->n++];
-		node->address = t->endpoint.addr;
-		node->port = t->endpoint.port;
-		node->weight = t->has_weight ? t->weight : node->weight;
-		node->tier = t->has_tier ? t->tier : node->tier;
-		node->slots = t->has_slots ? t->slots : node->slots;
-	}
-	b->former = d->block;
-	d->block = b;
-	*ret_nodes = b->nodes;
-	*ret_n = b->n;
-	return 0;
-}
-
-void discovery_settle(struct discovery *d)
-{
-	if (d->block)
-		free_blocks(&d->block->former);
-	if (d->answered)
-		d->at_start = false;
-}
 
 static void apply(struct discovery *d, int64_t now_ms)
 {
@@ -355,7 +77,7 @@ static void check_answer(const struct discovery *d, const struct discovery_answe
 	others -= d->n < others ? d->n : others;
 	buf[0] = '\0';
 	for (uint32_t i = 0; i < answer->n; i++) {
-		struct endpoint ep = endpoint_of(cfg, &answer->targets[i]);
+		struct endpoint ep = discovery_endpoint(cfg, &answer->targets[i]);
 
 		usable += !config_endpoint_unfit(d->agent->cfg, cfg, &ep);
 	}
@@ -416,7 +138,7 @@ static bool take_answer(struct discovery *d, struct discovery_answer *answer, in
 	next_question(d, now_ms, ttl_ms);
 	if (same)
 		return false;
-	fit_members(d);
+	discovery_fit(d);
 	return true;
 }
 
@@ -535,7 +257,7 @@ void discovery_configure(struct discovery *d, int64_t now_ms)
 	d->dns = cfg->dns;
 	if (other)
 		use_source(d, cfg, now_ms);
-	fit_members(d);
+	discovery_fit(d);
 }
 
 static void ask(struct discovery *d, int64_t now_ms)
@@ -549,61 +271,14 @@ static void ask(struct discovery *d, int64_t now_ms)
 		failed(d, strerror(-r), now_ms);
 }
 
-/* --- leaving ---------------------------------------------------------------------------------- */
-
-/* Whether those that stay can do without those that are gone. */
-static bool others_ready(const struct discovery *d)
-{
-	uint32_t stay = 0, ready = 0;
-
-	for (uint32_t i = 0; i < d->pool->n_nodes; i++) {
-		const struct node *node = d->pool->nodes[i];
-
-		if (node->gone || !node->weight)
-			continue;
-		stay++;
-		ready += node->health.state == LB_STATE_HEALTHY ||
-			 node->health.state == LB_STATE_WARMING;
-	}
-	return ready && ready * READY_SHARE >= stay;
-}
-
-/* From now on it is retire.h's, with the time its flows have. */
-static void let_leave(struct discovery *d, uint32_t i)
-{
-	struct node *node = node_of(d, &d->members[i]);
-
-	if (node) {
-		node->drain_deadline_ms = agent_boottime_ms() +
-					  (uint64_t)d->pool->cfg->discovery.drain_deadline_ms;
-		node_publish_info(node);
-	}
-	remove_member(d, i);
-}
-
-static void let_go(struct discovery *d, int64_t now_ms)
-{
-	for (uint32_t i = d->n; i-- > 0;)
-		if (d->members[i].gone)
-			let_leave(d, i);
-	apply(d, now_ms);
-}
-
-static uint32_t count_gone(const struct discovery *d)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < d->n; i++)
-		n += d->members[i].gone;
-	return n;
-}
-
 void discovery_tick(struct discovery *d, int64_t now_ms)
 {
 	if (now_ms >= d->due_ms && d->type == CONFIG_DISCOVERY_DNS && !d->question)
 		ask(d, now_ms);
-	if (count_gone(d) && others_ready(d))
-		let_go(d, now_ms);
+	if (discovery_count_gone(d) && discovery_others_ready(d)) {
+		discovery_drop_gone(d);
+		apply(d, now_ms);
+	}
 }
 
 bool discovery_awaited(const struct discovery *d)
@@ -612,36 +287,6 @@ bool discovery_awaited(const struct discovery *d)
 }
 
 /* --- start and end ---------------------------------------------------------------------------- */
-
-/*
- * Nodes that an earlier agent had in this pool; those of the configuration yield later. One that
- * drains without an order was removed, or drains by itself: it takes no new flow in either case,
- * and is left to retire.h until the source names it.
- */
-static int adopt(struct discovery *d)
-{
-	for (uint32_t id = 1; id < LB_BACKENDS_MAX; id++) {
-		const struct lb_backend_info *info = &d->agent->tables.backend_info[id];
-		struct endpoint ep;
-		struct member *m;
-
-		if (!publish_backend_used(d->agent->publish, (uint16_t)id) ||
-		    strcmp(info->pool, d->pool->name) || endpoint_parse(info->address, &ep) < 0)
-			continue;
-		if (info->state == LB_STATE_DRAINING && info->operator_state == LB_STATE_NONE)
-			continue;
-		m = add_member(d);
-		if (!m)
-			return -ENOMEM;
-		snprintf(m->name, sizeof(m->name), "%s", info->name);
-		m->target = (struct discovery_target){.endpoint = ep,
-						      .has_weight = !info->weight_set,
-						      .weight = info->weight,
-						      .has_tier = true,
-						      .tier = info->tier};
-	}
-	return 0;
-}
 
 int discovery_new(struct agent *agent, struct pool *pool, bool at_start, struct discovery **ret)
 {
@@ -655,7 +300,7 @@ int discovery_new(struct agent *agent, struct pool *pool, bool at_start, struct 
 		d->type = CONFIG_DISCOVERY_NONE;
 		d->due_ms = INT64_MAX;
 		if (at_start && pool->cfg->discovery.type != CONFIG_DISCOVERY_NONE)
-			r = adopt(d);
+			r = discovery_adopt(d);
 	}
 	if (r < 0) {
 		discovery_free(&d);
@@ -672,8 +317,7 @@ void discovery_free(struct discovery **discovery)
 	if (!d)
 		return;
 	forget_source(d);
-	free_blocks(&d->block);
-	free(d->members);
+	discovery_members_free(d);
 	free(d);
 	*discovery = NULL;
 }
@@ -685,7 +329,7 @@ void discovery_stats(const struct discovery *d, struct discovery_stats *ret_stat
 	*ret_stats = (struct discovery_stats){
 		.type = d->type,
 		.nodes = d->n,
-		.leaving = count_gone(d),
+		.leaving = discovery_count_gone(d),
 		.n_answers = d->n_answers,
 		.n_failures = d->n_failures,
 		.answered_ms = d->answered ? d->answered_ms : -1,
@@ -704,7 +348,7 @@ json_t *discovery_report(const struct discovery *d, int64_t now_ms)
 			 config_discovery_type_name(d->type), "record",
 			 d->type == CONFIG_DISCOVERY_DNS ? config_dns_type_name(d->dns.type) : NULL,
 			 "source", d->source, "named", (int)d->answer.n, "nodes", (int)d->n,
-			 "leaving", (int)count_gone(d), "answers", (json_int_t)d->n_answers, "failures",
+			 "leaving", (int)discovery_count_gone(d), "answers", (json_int_t)d->n_answers, "failures",
 			 (json_int_t)d->n_failures, "age_ms", age_ms, "next_ms",
 			 d->question ? 0 : next_ms, "error", d->error);
 }
