@@ -3,70 +3,15 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "userspace/agent/curl_loop_internal.h"
 #include "userspace/lib/cleanup.h"
 
 #define POOL_MAX             512    /* easy handles kept for later; more are freed after use */
 #define CONNECTIONS_KEPT_MAX 65536L /* of one shard; idle ones end by libcurl's maximum age */
 #define CA_CACHE_S           60L    /* a CA file that was replaced counts after this */
 #define NEVER                UINT64_MAX
-
-struct shard {
-	struct curl_loop *loop;
-	CURLM *multi;
-	uint64_t due_us; /* when libcurl wants to run; NEVER */
-};
-
-struct curl_request {
-	CURL *easy;
-	struct shard *shard;
-	struct curl_loop *loop;
-	const struct curl_request_ops *ops;
-	void *userdata;
-	struct curl_keeper *keeper;
-	struct curl_request *prev, *next; /* in loop->active; next alone: in loop->pool */
-	struct curl_request *next_dead;   /* in loop->dead */
-	unsigned int user_timeout_ms;
-	int fd;         /* of its connection, -1: none */
-	int open_errno; /* of a socket() that failed, else 0 */
-	bool added;     /* to the multi handle */
-	bool dead;      /* cancelled within a callback of libcurl */
-	bool silent;    /* its connection was closed with nothing acknowledged */
-	char error[CURL_ERROR_SIZE];
-};
-
-/* A socket of ours, at the index of its descriptor. */
-struct slot {
-	struct shard *shard;        /* NULL: not ours */
-	struct curl_request *req;   /* that uses it; NULL: none does */
-	struct curl_keeper *keeper; /* of its last request */
-	bool active;                /* libcurl watches it */
-	bool answered;              /* the peer acknowledged the connection */
-	bool proven;                /* a request was answered over it */
-};
-
-struct curl_loop {
-	sd_event *event;
-	sd_event_source *timer;
-	struct poll_set *set;
-	uint32_t in_curl;  /* depth of calls into libcurl that may call back */
-	uint64_t armed_us; /* of timer; NEVER */
-	struct slot *slots;
-	size_t n_slots;
-	struct curl_request *active;
-	struct curl_request *pool;
-	struct curl_request *dead;
-	struct curl_loop_stats stats;
-	struct shard shards[CURL_LOOP_SHARDS]; /* a multi handle is made when first needed */
-};
-
-static void on_event(void *userdata, int fd, uint32_t events);
 
 /* --- time ---------------------------------------------------------------------------------- */
 
@@ -99,179 +44,6 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *userdata)
 		shard->due_us = now_us(shard->loop) + (uint64_t)timeout_ms * 1000;
 	timer_arm(shard->loop, shard->due_us);
 	return 0;
-}
-
-/* --- sockets ------------------------------------------------------------------------------- */
-
-static int slots_reserve(struct curl_loop *loop, int fd)
-{
-	size_t n = loop->n_slots ? loop->n_slots : 64;
-	struct slot *slots;
-
-	if ((size_t)fd < loop->n_slots)
-		return 0;
-	while (n <= (size_t)fd)
-		n *= 2;
-	slots = reallocarray(loop->slots, n, sizeof(*slots));
-	if (!slots)
-		return -ENOMEM;
-	memset(slots + loop->n_slots, 0, (n - loop->n_slots) * sizeof(*slots));
-	loop->slots = slots;
-	loop->n_slots = n;
-	return 0;
-}
-
-static void slot_watch(struct curl_loop *loop, int fd, uint32_t events)
-{
-	/* It fails for want of memory or watches only. The request then ends by its timeout. */
-	(void)poll_set_watch(loop->set, fd, events, on_event, loop);
-}
-
-static void keeper_attach(struct curl_loop *loop, int fd, struct curl_keeper *keeper)
-{
-	struct slot *slot = &loop->slots[fd];
-
-	if (slot->keeper == keeper)
-		return;
-	if (slot->keeper)
-		curl_keeper_forget(slot->keeper);
-	if (keeper) {
-		curl_keeper_forget(keeper);
-		keeper->loop = loop;
-		keeper->fd = fd;
-	}
-	slot->keeper = keeper;
-}
-
-void curl_keeper_forget(struct curl_keeper *keeper)
-{
-	assert(keeper);
-	if (!keeper->loop)
-		return;
-	keeper->loop->slots[keeper->fd].keeper = NULL;
-	keeper->loop = NULL;
-	keeper->fd = -1;
-}
-
-/* With HTTP/2 several may use it at once; it is the latest's. */
-static void slot_lend(struct slot *slot, int fd, struct curl_request *req)
-{
-	if (slot->req && slot->req != req)
-		slot->req->fd = -1;
-	slot->req = req;
-	if (req)
-		req->fd = fd;
-}
-
-/* The socket is closed, or about to be. */
-static void slot_forget(struct curl_loop *loop, int fd)
-{
-	struct slot *slot = &loop->slots[fd];
-
-	slot_lend(slot, fd, NULL);
-	keeper_attach(loop, fd, NULL);
-	poll_set_forget(loop->set, fd);
-	*slot = (struct slot){0};
-	loop->stats.open--;
-}
-
-static bool socket_silent(int fd)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return false;
-	return info.tcpi_state == TCP_SYN_SENT || (info.tcpi_unacked && info.tcpi_retransmits);
-}
-
-/*
- * libcurl lets go of a socket: its connection is kept, or about to be closed. One whose connection
- * was not complete (TLS included) it has closed already, without on_curl_close().
- */
-static void slot_leave(struct curl_loop *loop, int fd)
-{
-	struct slot *slot = &loop->slots[fd];
-
-	slot->active = false;
-	if (!slot->proven && fcntl(fd, F_GETFD) < 0) {
-		if (slot->req)
-			slot->req->silent = !slot->answered;
-		slot_forget(loop, fd);
-		return;
-	}
-	slot_watch(loop, fd, EPOLLIN | EPOLLRDHUP);
-}
-
-/* libcurl wants to hear of a socket, or no more. An idle one stays watched: see slot_idle(). */
-static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, void *unused)
-{
-	struct curl_loop *loop = userdata;
-	struct slot *slot = &loop->slots[fd];
-	struct curl_request *req = NULL;
-	uint32_t events = EPOLLIN | EPOLLRDHUP;
-
-	(void)unused;
-	assert((size_t)fd < loop->n_slots && slot->shard);
-
-	if (what == CURL_POLL_REMOVE) {
-		slot_leave(loop, fd);
-		return 0;
-	}
-	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&req);
-	assert(req);
-	slot->active = true;
-	slot_lend(slot, fd, req);
-	keeper_attach(loop, fd, req->keeper);
-	if (what == CURL_POLL_OUT)
-		events = EPOLLOUT;
-	else
-		slot->answered = true;
-	if (what == CURL_POLL_INOUT)
-		events |= EPOLLOUT;
-	slot_watch(loop, fd, events);
-	return 0;
-}
-
-static curl_socket_t on_curl_open(void *userdata, curlsocktype purpose, struct curl_sockaddr *sa)
-{
-	struct curl_request *req = userdata;
-	struct curl_loop *loop = req->loop;
-	_cleanup_close_ int fd = -1;
-	struct slot *slot;
-
-	(void)purpose;
-	fd = socket(sa->family, sa->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, sa->protocol);
-	if (fd < 0) {
-		req->open_errno = errno;
-		return CURL_SOCKET_BAD;
-	}
-	if (slots_reserve(loop, fd) < 0) {
-		req->open_errno = ENOMEM;
-		return CURL_SOCKET_BAD;
-	}
-	if (req->user_timeout_ms)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &req->user_timeout_ms,
-				 sizeof(req->user_timeout_ms));
-	if (loop->slots[fd].shard)
-		slot_forget(loop, fd);
-	slot = &loop->slots[fd];
-	slot->shard = req->shard;
-	loop->stats.connections++;
-	loop->stats.open++;
-	return TAKE_FD(fd);
-}
-
-static int on_curl_close(void *userdata, curl_socket_t fd)
-{
-	struct curl_loop *loop = userdata;
-	struct slot *slot = &loop->slots[fd];
-
-	assert((size_t)fd < loop->n_slots && slot->shard);
-	if (slot->req)
-		slot->req->silent = socket_silent(fd);
-	slot_forget(loop, fd);
-	return close(fd);
 }
 
 /* --- requests ------------------------------------------------------------------------------ */
@@ -339,7 +111,7 @@ static void request_detach(struct curl_request *req)
 	req->added = false;
 	active_remove(req);
 	if (req->fd >= 0)
-		slot_lend(&req->loop->slots[req->fd], req->fd, NULL);
+		curl_slot_lend(&req->loop->slots[req->fd], req->fd, NULL);
 }
 
 void curl_request_cancel(struct curl_request **reqp)
@@ -411,7 +183,7 @@ static void shard_collect(struct shard *shard)
 	}
 }
 
-static void shard_run(struct shard *shard, curl_socket_t fd, int what)
+void curl_shard_run(struct shard *shard, curl_socket_t fd, int what)
 {
 	struct curl_loop *loop = shard->loop;
 	int running;
@@ -482,10 +254,10 @@ static void request_set_defaults(struct curl_request *req)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, req);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_curl_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, req);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, curl_slot_on_open);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, req);
 	/* A connection outlives its request: its end is told to the loop. */
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_curl_close);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, curl_slot_on_close);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, req->loop);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -520,7 +292,7 @@ static int shard_open(struct curl_loop *loop, struct shard *shard)
 	multi = curl_multi_init();
 	if (!multi)
 		return -ENOMEM;
-	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, curl_slot_on_socket);
 	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, loop);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, shard);
@@ -605,53 +377,7 @@ int curl_request_start(struct curl_request *req, const struct curl_request_ops *
 	return 0;
 }
 
-/* --- events -------------------------------------------------------------------------------- */
-
-/*
- * A connection that nobody uses: its peer closed it, or sent what nobody asked for. With TLS and
- * HTTP/2 that may be in order and is left for libcurl to read; with plain HTTP/1 the next request
- * would take it for its answer, so the connection is ended.
- */
-static void slot_idle(struct curl_loop *loop, int fd, uint32_t events)
-{
-	struct slot *slot = &loop->slots[fd];
-	struct curl_keeper *keeper = slot->keeper;
-	char buf[4096];
-	ssize_t n;
-
-	if (!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && !(keeper && keeper->plain)) {
-		slot_watch(loop, fd, EPOLLRDHUP);
-		return;
-	}
-	if (!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
-		do {
-			n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
-		} while (n == (ssize_t)sizeof(buf));
-		(void)shutdown(fd, SHUT_RDWR);
-	}
-	slot_watch(loop, fd, 0);
-	if (keeper && keeper->on_closed) {
-		curl_keeper_forget(keeper);
-		keeper->on_closed(keeper);
-	}
-}
-
-static void on_event(void *userdata, int fd, uint32_t events)
-{
-	struct curl_loop *loop = userdata;
-	struct slot *slot = &loop->slots[fd];
-	int what = 0;
-
-	if (!slot->active) {
-		slot_idle(loop, fd, events);
-		return;
-	}
-	if (events & ~(uint32_t)EPOLLOUT)
-		what |= CURL_CSELECT_IN;
-	if (events & EPOLLOUT)
-		what |= CURL_CSELECT_OUT;
-	shard_run(slot->shard, fd, what);
-}
+/* --- the loop ------------------------------------------------------------------------------ */
 
 /* Runs what is due. */
 static void run_due(struct curl_loop *loop)
@@ -662,7 +388,7 @@ static void run_due(struct curl_loop *loop)
 	for (shard = loop->shards; shard < loop->shards + CURL_LOOP_SHARDS; shard++) {
 		if (shard->due_us <= now) {
 			shard->due_us = NEVER;
-			shard_run(shard, CURL_SOCKET_TIMEOUT, 0);
+			curl_shard_run(shard, CURL_SOCKET_TIMEOUT, 0);
 		}
 		if (shard->due_us < next)
 			next = shard->due_us;
@@ -686,8 +412,6 @@ void curl_loop_flush(struct curl_loop *loop)
 
 	run_due(loop);
 }
-
-/* --- the loop ------------------------------------------------------------------------------ */
 
 int curl_loop_new(sd_event *event, struct poll_set *set, struct curl_loop **ret)
 {
