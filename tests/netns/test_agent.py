@@ -262,6 +262,28 @@ def interfaces(t):
     assert "eth7" in line and "no such interface" in line, line
 
 
+@case("a first start that fails leaves no maps; one beside tables that forward leaves those")
+def failed_start(t):
+    service = Service(t, nodes=1, start=False)
+    agent, host = service.agent, service.tb.ingress
+    good = dict(service.config)
+    for bad, word in (({"interfaces": [{"name": "eth7"}]}, "eth7"),
+                      ({"socket_group": "nobody-here"}, "nobody-here")):
+        agent.write_config({**good, **bad})
+        line = fails_to_start(agent)
+        assert word in line, line
+        equal((xdp_of(host), os.path.exists(agent.pin_dir)), (None, False), "program and pins")
+    agent.write_config(good)
+    agent.start()
+    agent.wait_all()
+    agent.kill()
+    for bad in ({"interfaces": [{"name": "eth7"}]}, {"socket_group": "nobody-here"}):
+        agent.write_config({**good, **bad})
+        fails_to_start(agent)
+        assert xdp_of(host), "the program that forwarded is off"
+        forwards(service)
+
+
 @case("a program that somebody took off is put back; one of somebody else, and a device that is gone, "
       "are reported")
 def stays_attached(t):
@@ -318,6 +340,35 @@ def detach(t):
     agent.start()
     agent.wait_all()
     forwards(service)
+
+
+@case("detach --pin-dir never stops the agent of another directory")
+def detach_other(t):
+    service = Service(t, nodes=1, start=False)
+    agent, host = service.agent, service.tb.ingress
+    own = agent.pin_dir
+    agent.pin_dir = f"{own}-other"
+    agent.write_config(service.config)
+    agent.start(timeout_s=20)
+    agent.kill()  # maps that nobody wants any more
+    host.detach_xdp()
+    agent.pin_dir = own
+    agent.write_config(service.config)
+    agent.start(timeout_s=20)
+    agent.wait_all()
+    done = agent.ctl_run("detach", "--pin-dir", f"{own}-nothing")
+    equal((done.returncode, done.stderr.count("\n")), (1, 1), f"nothing there: {done.stderr!r}")
+    done = agent.ctl_run("detach", "--pin-dir", f"{own}-other")
+    equal((done.returncode, done.stderr), (0, ""), "detach of the other directory")
+    assert "goes on" in done.stdout, done.stdout
+    equal((os.path.exists(f"{own}-other"), os.path.exists(own)), (False, True), "directories")
+    assert xdp_of(host), "the program is off"
+    equal(agent.ctl("status")["pin_dir"], own, "the agent's directory")
+    forwards(service)
+    done = agent.ctl_run("detach", "--pin-dir", f"{own}/")
+    equal((done.returncode, done.stderr), (0, ""), "detach of its own directory")
+    ended(agent, 0)
+    equal((xdp_of(host), os.path.exists(own)), (None, False), "program and pins")
 
 
 # --- the service manager, privileges, the machine -----------------------------------------------------

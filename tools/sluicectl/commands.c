@@ -11,14 +11,11 @@
 
 #include "tools/sluicectl/client.h"
 #include "tools/sluicectl/show.h"
-#include "userspace/agent/attach.h"
 #include "userspace/agent/config.h"
-#include "userspace/agent/local_delivery.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/duration.h"
 
-#define WAIT_POLL_MS  200
-#define AGENT_ENDS_MS 10000
+#define WAIT_POLL_MS 200
 
 static int get_and_show(const struct ctl *ctl, const char *path, void (*show)(const json_t *))
 {
@@ -305,70 +302,4 @@ int cmd_check_config(const struct ctl *ctl, int argc, char **argv)
 	config_errors_free(&errs);
 	config_free(&cfg);
 	return r;
-}
-
-/* What the fallback responder told the kernel. */
-static void clear_delivery(void)
-{
-	struct local_delivery *ld = NULL;
-	int r = local_delivery_new(0, &ld);
-
-	if (r == 0)
-		r = local_delivery_clear(ld);
-	if (r < 0)
-		fprintf(stderr, "sluicectl: routing rules of the fallback responder stay: %s\n",
-			strerror(-r));
-	local_delivery_free(&ld);
-}
-
-/* Take the pins down from here. An agent that is about to end is waited for. */
-static int detach_pinned(const char *pin_dir, int wait_ms)
-{
-	const struct timespec pause = {.tv_nsec = WAIT_POLL_MS * 1000000L};
-	struct attach_error err = {};
-	int r = attach_detach_pinned(pin_dir, &err);
-
-	for (; r == -EBUSY && wait_ms > 0; wait_ms -= WAIT_POLL_MS) {
-		nanosleep(&pause, NULL);
-		r = attach_detach_pinned(pin_dir, &err);
-	}
-	if (r < 0) {
-		fprintf(stderr, "sluicectl: %s\n", err.text);
-		return CTL_REFUSED;
-	}
-	clear_delivery();
-	return CTL_OK;
-}
-
-/* Ask the agent; what only root can do, and what it leaves behind when it is dead, is done here. */
-int cmd_detach(const struct ctl *ctl, int argc, char **argv)
-{
-	const char *pin_dir = ATTACH_PIN_DIR, *left;
-	json_t *json = NULL;
-	bool agent = client_reaches(ctl);
-	int r = CTL_OK;
-
-	if (argc == 2 && !strcmp(argv[0], "--pin-dir")) {
-		pin_dir = argv[1];
-	} else if (argc) {
-		fprintf(stderr, "Usage: sluicectl detach [--pin-dir DIR]\n");
-		return CTL_USAGE;
-	}
-	if (agent)
-		r = client_call(ctl, "POST", "/v1/detach", NULL, &json);
-	left = json_string_value(json_object_get(json, "pin_dir"));
-	if (r == CTL_OK && !agent)
-		r = detach_pinned(pin_dir, 0);
-	else if (r == CTL_OK && strcmp(json_string_value(json_object_get(json, "result")) ?: "",
-				       "detached"))
-		r = detach_pinned(left ? left : pin_dir, AGENT_ENDS_MS);
-	json_decref(json);
-	if (r != CTL_OK)
-		return r;
-	if (ctl->json)
-		puts("{\"result\": \"detached\"}");
-	else
-		printf("detached: forwarding has stopped%s\n",
-		       agent ? ", and the agent with it" : " (no agent was running)");
-	return CTL_OK;
 }

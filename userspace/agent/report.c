@@ -316,6 +316,7 @@ json_t *report_status(const struct agent *agent, int64_t now_ms)
 		json_object_update(st, vips);
 	if (st) {
 		json_object_set_new(st, "map_layout", json_integer(LB_ABI_VERSION));
+		json_object_set_new(st, "pin_dir", json_string(agent->cfg->pin_dir));
 		json_object_set_new(st, "attention", report_attention(agent, now_ms));
 		json_object_set_new(st, "checks", report_probes(agent));
 		json_object_set_new(st, "dataplane", report_dataplane(agent, now_ms));
