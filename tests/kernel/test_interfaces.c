@@ -62,10 +62,11 @@ static int pass_program(void)
 	return fd;
 }
 
+static const struct attach_settings settings = {
+	.pin_dir = PIN_DIR, .n_pools = 2, .flows = 4096, .half_open = 1024};
+
 static int setup(void **state)
 {
-	const struct attach_settings settings = {
-		.pin_dir = PIN_DIR, .n_pools = 2, .flows = 4096, .half_open = 1024};
 	struct attach_error err;
 
 	(void)state;
@@ -243,7 +244,7 @@ static void test_a_list_that_changes_keeps_what_is_known(void **state)
 	assert_int_equal(attached("sl0"), 0);
 }
 
-static void test_a_start_that_fails_leaves_what_it_brought(void **state)
+static void test_a_start_that_fails_takes_off_what_it_brought(void **state)
 {
 	const struct config_interface both[] = {
 		interfaces[0], {.name = "sl3", .mode = CONFIG_XDP_GENERIC, .priority = 20}};
@@ -252,14 +253,29 @@ static void test_a_start_that_fails_leaves_what_it_brought(void **state)
 	(void)state;
 	if (!is_alone())
 		skip();
+	interfaces_free(&watch);
+	attach_close(&attach);
 	run("ip link add sl3 type bridge && ip link set sl3 up");
-	if (attach_interfaces(attach, both, 2, &err) < 0)
+	if (attach_open(&settings, &attach, &err) < 0 ||
+	    attach_interfaces(attach, both, 2, &err) < 0)
 		fail_msg("%s", err.text);
+	assert_int_equal(attach_start(attach), ATTACH_START_ADOPTED);
 	assert_int_not_equal(attached("sl3"), 0);
 	attach_abandon(attach);
 	assert_int_equal(attached("sl3"), 0);
 	assert_int_not_equal(attached("sl0"), 0); /* it ran before */
+	assert_int_equal(access(PIN_DIR "/control", F_OK), 0);
 	run("ip link del sl3");
+}
+
+static void test_a_first_start_that_fails_leaves_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(attach_start(attach), ATTACH_START_NEW);
+	attach_abandon(attach);
+	assert_int_equal(attached("sl0"), 0);
+	assert_int_equal(attached("sl2"), 0);
+	assert_int_equal(access(PIN_DIR, F_OK), -1);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -275,7 +291,8 @@ int main(int argc, char **argv)
 		T(test_a_device_that_comes_back_gets_it_again),
 		T(test_what_cannot_be_put_back_is_said_and_tried_ever_more_rarely),
 		T(test_a_list_that_changes_keeps_what_is_known),
-		T(test_a_start_that_fails_leaves_what_it_brought),
+		T(test_a_start_that_fails_takes_off_what_it_brought),
+		T(test_a_first_start_that_fails_leaves_nothing),
 	};
 
 	if (geteuid() != 0) {

@@ -442,6 +442,8 @@ int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
 	if (r == 0)
 		r = agent_attach(agent, *cfg, err);
 	if (r < 0) {
+		if (agent->attach)
+			attach_abandon(agent->attach);
 		agent->cfg = NULL;
 		agent_free(&agent);
 		return r;

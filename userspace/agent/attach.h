@@ -100,8 +100,8 @@ int attach_keep(struct attach *a, uint32_t i, struct attach_error *err);
 
 /*
  * The start fails after all: take the program off where the last attach_interfaces() brought it to
- * an interface that had none of ours. What ran before goes on. Errors are not reported: there is
- * one already.
+ * an interface that had none of ours, and remove the maps if this start made them. What ran before
+ * goes on. Errors are not reported: there is one already.
  */
 void attach_abandon(struct attach *a);
 

@@ -37,6 +37,10 @@ void attach_abandon(struct attach *a)
 	struct attach_error ignored;
 	uint32_t n = 0;
 
+	if (a->start != ATTACH_START_ADOPTED) {
+		(void)attach_detach(a, &ignored);
+		return;
+	}
 	for (uint32_t i = 0; keep && i < a->n_status; i++)
 		if (a->status[i].change != ATTACH_CHANGE_ATTACHED)
 			keep[n++] = a->status[i].ifindex;
