@@ -17,7 +17,7 @@
 #include "maps/table.h"
 #include "tools/bench_syn/syn.h"
 #include "userspace/agent/maglev.h"
-#include "userspace/agent/publish.h"
+#include "userspace/agent/turns.h"
 #include "userspace/lib/cleanup.h"
 
 #define VIP       0
@@ -232,17 +232,17 @@ static int put_slots(struct syn_balancer *b, enum lb_policy policy, uint32_t n_m
 
 static int put_lists(struct syn_balancer *b, enum lb_policy policy, uint32_t n_members)
 {
-	enum publish_turns kind = PUBLISH_TURNS_WEIGHTED;
-	struct publish_member members[SYN_MEMBERS_MAX];
+	enum turns_kind kind = TURNS_WEIGHTED;
+	struct turns_member members[SYN_MEMBERS_MAX];
 	int n;
 
 	if (policy == LB_POLICY_ROUND_ROBIN)
-		kind = PUBLISH_TURNS_PLAIN;
+		kind = TURNS_PLAIN;
 	for (uint32_t i = 0; i < n_members; i++) {
-		members[i] = (struct publish_member){i + 1, weight_of(i + 1)};
+		members[i] = (struct turns_member){i + 1, weight_of(i + 1)};
 		b->members[2 * POOL].backend[i] = i + 1;
 	}
-	n = publish_turns_build(members, n_members, kind, b->turns[2 * POOL].backend);
+	n = turns_build(members, n_members, kind, b->turns[2 * POOL].backend);
 	if (n < 0)
 		return n;
 	b->pools[POOL] = (struct lb_pool){.n_turns = n, .n_members = n_members};

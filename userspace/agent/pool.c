@@ -8,6 +8,7 @@
 #include "userspace/agent/agent.h"
 #include "userspace/agent/discovery.h"
 #include "userspace/agent/maglev.h"
+#include "userspace/agent/turns.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
 
@@ -230,22 +231,22 @@ static int build(struct pool *pool, const struct weight_verdict *verdict)
 }
 
 /* The schedule of the round robins; nobody else reads one. */
-static int build_turns(const struct pool *pool, const struct publish_member *members,
+static int build_turns(const struct pool *pool, const struct turns_member *members,
 		       uint16_t turns[LB_TURNS_MAX])
 {
-	enum publish_turns kind = PUBLISH_TURNS_WEIGHTED;
+	enum turns_kind kind = TURNS_WEIGHTED;
 
 	if (pool->cfg->policy == CONFIG_POLICY_ROUND_ROBIN)
-		kind = PUBLISH_TURNS_PLAIN;
+		kind = TURNS_PLAIN;
 	else if (pool->cfg->policy != CONFIG_POLICY_WEIGHTED_ROUND_ROBIN)
 		return 0;
-	return publish_turns_build(members, pool->n_nodes, kind, turns);
+	return turns_build(members, pool->n_nodes, kind, turns);
 }
 
 /* Turns, and the list that exact scans read. */
 static int publish_lists(struct pool *pool)
 {
-	_cleanup_free_ struct publish_member *members = NULL;
+	_cleanup_free_ struct turns_member *members = NULL;
 	_cleanup_free_ uint16_t *ids = NULL;
 	_cleanup_free_ uint16_t *turns = NULL;
 	uint32_t n = 0;

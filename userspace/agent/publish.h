@@ -188,23 +188,6 @@ uint32_t publish_in_transition(const struct publish *p, uint32_t pool);
 
 /* --- members, turns, loads -------------------------------------------------------------------- */
 
-struct publish_member {
-	uint16_t backend;
-	uint32_t weight; /* any unit; 0: no turn */
-};
-
-enum publish_turns { PUBLISH_TURNS_PLAIN = 1, PUBLISH_TURNS_WEIGHTED = 2 };
-
-/*
- * The schedule of a round robin. Weighted: smooth (each step the member with the highest credit,
- * as nginx does), weights reduced by their common divisor, and scaled to LB_TURNS_MAX turns if
- * their sum is higher (every member with a weight keeps a turn). Returns the number of turns, which
- * is 0 if no member has a weight; -E2BIG if there are more such members than LB_TURNS_MAX; -ENOMEM.
- * Source: nginx, ngx_http_upstream_get_peer().
- */
-int publish_turns_build(const struct publish_member *members, uint32_t n, enum publish_turns kind,
-			uint16_t ret_turns[LB_TURNS_MAX]);
-
 /* Write into the idle bank, then flip; nothing is written if it is the same. n <= LB_TURNS_MAX. */
 void publish_turns(struct publish *p, uint32_t pool, const uint16_t *turns, uint32_t n);
 
