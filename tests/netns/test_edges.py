@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The edges of forwarding over real connections: ICMP, sizes, fragments, dead and removed nodes."""
 import collections
+import re
 import time
 
 from tests.lib.case import between, case, equal
@@ -207,6 +208,35 @@ def removed(t):
     site.agent.wait_log(r"node pool/node2, removed: nothing is left of it", 30)
     info = site.agent.ctl("backends")["backends"]
     equal([n["name"] for n in info], ["node1", "node3"], "nodes")
+
+
+@case("many nodes removed at once are some lines of the log and a sum", timeout_s=90)
+def removed_many(t):
+    site = Site(t, mode="nat", nodes=2) # other ports than the VIP's: 120 nodes on one host
+    pool = site.config["pools"][0]
+    few, many = pool["nodes"], [{"name": f"extra{i}", "address": site.tb.nodes[0].ip4,
+                                 "port": 20000 + i} for i in range(120)]
+
+    def log_since(begin: int) -> list[str]:
+        agent.wait_log("^.*and 100 more removed nodes of which nothing is left", 20, begin)
+        agent.wait_log("^.*and 100 more nodes whose remaining flows are reset", 20, begin)
+        return agent.process.output()[begin:].splitlines()
+
+    agent = site.agent
+    for way in (lambda: agent.ctl("reload"), agent.restart):
+        pool["nodes"] = few + many
+        agent.write_config(site.config)
+        agent.ctl("reload")
+        agent.wait_all()
+        pool["nodes"] = few
+        agent.write_config(site.config)
+        begin = len(agent.process.output())
+        way()
+        lines = log_since(begin if way != agent.restart else 0)
+        for what in ("removed$", "removed: nothing is left", "removed: .*flows are reset"):
+            equal(sum(bool(re.search(f"node pool/extra.*{what}", line)) for line in lines), 20,
+                  f"lines of nodes {what}")
+        between(len(lines), 60, 150, "lines")
 
 
 @case("a removed node whose port closes has its remaining streams reset")

@@ -135,6 +135,21 @@ static void kinds_do_not_crowd_each_other_out(void **state)
 	free(c);
 }
 
+static void nodes_without_a_pool_are_summed_up_too(void **state)
+{
+	struct capture *c = begin();
+	struct notices n = {0};
+
+	(void)state;
+	for (int i = 0; i < 500; i++)
+		notice(&n, NOTICE_GONE, 5000, LOG_LEVEL_INFO, "nothing is left of it");
+	notice_step(&n, NULL, 6000);
+	end(c);
+	assert_int_equal(count(c, "left of it\n"), NOTICE_LINES);
+	assert_int_equal(count(c, "info    and 480 more removed nodes of which nothing is left\n"), 1);
+	free(c);
+}
+
 static void at_level_debug_every_line_is_there(void **state)
 {
 	struct capture *c = begin();
@@ -154,6 +169,7 @@ int main(void)
 		cmocka_unit_test(a_few_changes_are_a_line_each),
 		cmocka_unit_test(many_are_some_lines_and_a_sum),
 		cmocka_unit_test(good_news_is_no_warning),
+		cmocka_unit_test(nodes_without_a_pool_are_summed_up_too),
 		cmocka_unit_test(kinds_do_not_crowd_each_other_out),
 		cmocka_unit_test(at_level_debug_every_line_is_there),
 	};

@@ -448,9 +448,7 @@ static void retire_adopted_backends(struct agent *agent, int64_t now_ms)
 	for (uint32_t id = 1; id < LB_BACKENDS_MAX; id++) {
 		if (!publish_backend_used(agent->publish, (uint16_t)id) || agent->by_id[id])
 			continue;
-		log_info("node %s/%s: removed", agent->tables.backend_info[id].pool,
-			 agent->tables.backend_info[id].name);
-		retire_add(agent->retire, (uint16_t)id, now_ms);
+		retire_adopted(agent->retire, (uint16_t)id, now_ms);
 	}
 }
 

@@ -578,8 +578,9 @@ static void tick_drain(struct node *node, int64_t now_ms)
 		node->idle_since_ms = now_ms;
 	scan_request(node->agent->scan);
 	if (node->drain_deadline_ms && agent_boottime_ms() >= node->drain_deadline_ms) {
-		log_warn("node %s/%s: drain deadline passed: its remaining flows are reset",
-			 node->pool->name, node->name);
+		notice(&node->pool->notices, NOTICE_CUT, now_ms, LOG_LEVEL_WARN,
+		       "node %s/%s: drain deadline passed: its remaining flows are reset",
+		       node->pool->name, node->name);
 		node_order(node, NODE_ORDER_MAINTENANCE, 0, now_ms);
 	}
 }

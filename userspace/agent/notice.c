@@ -20,6 +20,8 @@ static const char *const words[NOTICE_N] = {
 	[NOTICE_NAMED] = "nodes that discovery names again",
 	[NOTICE_UNNAMED] = "nodes that discovery no longer names",
 	[NOTICE_UNFIT] = "targets of discovery that are left out",
+	[NOTICE_CUT] = "nodes whose remaining flows are reset",
+	[NOTICE_GONE] = "removed nodes of which nothing is left",
 };
 
 /* Whether one more line may be written. */
@@ -84,18 +86,21 @@ static void describe_changes(const struct notices *n, char *buf, size_t size)
 static void sum_up(struct notices *n, enum notice_kind kind, const char *pool)
 {
 	enum log_level level = LOG_LEVEL_INFO;
+	const char *of = pool ? "pool " : "", *colon = pool ? ": " : "";
 	char text[1024];
 
+	if (!pool)
+		pool = "";
 	if (kind == NOTICE_STATE) {
 		describe_changes(n, text, sizeof(text));
 		for (int from = 0; from < NOTICE_STATES; from++)
 			if (n->changes[from][LB_STATE_UNHEALTHY])
 				level = LOG_LEVEL_WARN;
-		log_write(level, "pool %s: and %u more changes of state: %s", pool, n->more[kind],
-			  text);
+		log_write(level, "%s%s%sand %u more changes of state: %s", of, pool, colon,
+			  n->more[kind], text);
 		memset(n->changes, 0, sizeof(n->changes));
 	} else {
-		log_info("pool %s: and %u more %s", pool, n->more[kind], words[kind]);
+		log_info("%s%s%sand %u more %s", of, pool, colon, n->more[kind], words[kind]);
 	}
 	n->more[kind] = 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What happens to the nodes of a pool -> log lines, each of the first ones of a second, and the
+ * What happens to the nodes of a pool, or to removed ones -> log lines, each of the first ones of a second, and the
  * others summed up in one when it is over. A rack that goes dark is then a few lines to read and
  * not a thousand; the API and the metrics have every node and every cause. At level debug every
  * line is there.
@@ -30,10 +30,12 @@ enum notice_kind {
 	NOTICE_NAMED, /* by discovery, again */
 	NOTICE_UNNAMED,
 	NOTICE_UNFIT, /* discovery names what the pool cannot have */
+	NOTICE_CUT,   /* their remaining flows are reset */
+	NOTICE_GONE,  /* nothing is left of them */
 	NOTICE_N,
 };
 
-/* Of one pool; start from {0}. */
+/* Of one pool, or of all nodes that were removed; start from {0}. */
 struct notices {
 	int64_t begin_ms[NOTICE_N]; /* of the second that is counted */
 	uint32_t lines[NOTICE_N];
@@ -50,7 +52,7 @@ void notice_change(struct notices *n, enum lb_state from, enum lb_state to, int6
 		   enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 6, 7)));
 
-/* Writes the sums of seconds that are over; pool: whose. */
+/* Writes the sums of seconds that are over; pool: whose, NULL: of no pool. */
 void notice_step(struct notices *n, const char *pool, int64_t now_ms);
 
 #endif

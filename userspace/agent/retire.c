@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "userspace/agent/agent.h"
+#include "userspace/agent/notice.h"
 #include "userspace/lib/log.h"
 
 #define STEP_MS		  500
@@ -24,6 +25,7 @@ struct retired {
 struct retire {
 	struct agent *agent;
 	struct retired **nodes;
+	struct notices notices;
 	uint32_t n;
 	int64_t due_ms;
 };
@@ -87,8 +89,9 @@ static void end_flows(struct retired *node, const char *why)
 
 	if (!publish_backend_is_alive(agent->publish, node->id))
 		return;
-	log_warn("node %s/%s, removed: %s: its remaining flows are reset", info_of(node)->pool,
-		 info_of(node)->name, why);
+	notice(&node->all->notices, NOTICE_CUT, agent_now_ms(agent), LOG_LEVEL_WARN,
+	       "node %s/%s, removed: %s: its remaining flows are reset", info_of(node)->pool,
+	       info_of(node)->name, why);
 	publish_backend_set_dead(agent->publish, node->id);
 	publish_state(node, LB_STATE_UNHEALTHY);
 	/* its slots forget it */
@@ -159,6 +162,15 @@ void retire_add(struct retire *r, uint16_t id, int64_t now_ms)
 	r->due_ms = now_ms;
 }
 
+void retire_adopted(struct retire *r, uint16_t id, int64_t now_ms)
+{
+	const struct lb_backend_info *info = &r->agent->tables.backend_info[id];
+
+	notice(&r->notices, NOTICE_REMOVED, now_ms, LOG_LEVEL_INFO, "node %s/%s: removed",
+	       info->pool, info->name);
+	retire_add(r, id, now_ms);
+}
+
 static void drop(struct retire *r, uint32_t i)
 {
 	retired_free(r->nodes[i]);
@@ -215,12 +227,14 @@ static bool step(struct retired *node, int64_t now_ms)
 	snprintf(pool, sizeof(pool), "%s", info_of(node)->pool);
 	if (publish_backend_release(p, node->id) < 0)
 		return false;
-	log_info("node %s/%s, removed: nothing is left of it", pool, name);
+	notice(&node->all->notices, NOTICE_GONE, now_ms, LOG_LEVEL_INFO,
+	       "node %s/%s, removed: nothing is left of it", pool, name);
 	return true;
 }
 
 void retire_step(struct retire *r, int64_t now_ms)
 {
+	notice_step(&r->notices, NULL, now_ms);
 	if (!r->n || now_ms < r->due_ms)
 		return;
 	r->due_ms = now_ms + STEP_MS;

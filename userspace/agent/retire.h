@@ -27,6 +27,9 @@ void retire_free(struct retire **r);
  */
 void retire_add(struct retire *r, uint16_t id, int64_t now_ms);
 
+/* The same for one that an earlier agent's configuration had and the first of this one lacks. */
+void retire_adopted(struct retire *r, uint16_t id, int64_t now_ms);
+
 /* A node stands for it again. Nothing happens if it was not retired. */
 void retire_back(struct retire *r, uint16_t id);
 
