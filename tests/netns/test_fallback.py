@@ -266,7 +266,6 @@ while due < end:
 
 
 CROWD = 5000
-SILENCE_S = 15  # FALLBACK_SILENCE_S
 
 
 @case("5,000 clients that arrive at once are answered, and no health check is late for that",
@@ -290,11 +289,8 @@ def crowd(t):
     report, waited_ms = run.wait(), canary.end()
     answered = report["causes"].get("status", 0)
     equal(sum(report["causes"].values()), CROWD, "connections that ended")
-    if report["seconds"] < SILENCE_S:
-        equal(answered, CROWD, f"answers, of {report['causes']}")
-    else:  # a machine so busy that some were silent, unheard, for as long as is allowed
-        between(answered, 0.8 * CROWD, CROWD, f"answers, of {report['causes']}")
-    between(vip_fallback(agent)["degraded_answers"], answered, CROWD, "answers counted")
+    equal(answered, CROWD, f"answers, of {report['causes']}")
+    equal(vip_fallback(agent)["degraded_answers"], CROWD, "answers counted")
     print(f"latest check {late_ms} ms, slowest report {slowest * 1e3:.0f} ms, canary {waited_ms} ms,"
           f" {checks['started'] - before} checks")
     between(late_ms, 0, 200 + 3 * waited_ms,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,11 +64,8 @@ static uint16_t free_port(void)
 	return ntohs(sa.sin_port);
 }
 
-static void start(struct fixture *f, uint32_t connections, int64_t lifetime_ms)
+static void start_with(struct fixture *f, struct fallback_server_settings settings)
 {
-	struct fallback_server_settings settings = {.connections = connections,
-						    .lifetime_ms = lifetime_ms, .now_ms = now_ms};
-
 	f->board = settings.board = fallback_board_new();
 	f->counters = fallback_counters_new();
 	assert_int_equal(endpoint_parse("127.0.0.1:1", &f->ep), 0);
@@ -77,6 +75,13 @@ static void start(struct fixture *f, uint32_t connections, int64_t lifetime_ms)
 	assert_int_equal(fallback_server_listen(f->server, &f->ep, NULL), 0);
 }
 
+static void start(struct fixture *f, uint32_t connections, int64_t lifetime_ms)
+{
+	start_with(f, (struct fallback_server_settings){
+			      .connections = connections, .lifetime_ms = lifetime_ms,
+			      .now_ms = now_ms});
+}
+
 static void end(struct fixture *f)
 {
 	fallback_server_free(&f->server);
@@ -84,16 +89,22 @@ static void end(struct fixture *f)
 	fallback_counters_unref(&f->counters);
 }
 
-static int connect_to(const struct endpoint *ep)
+static void connect_fd(int fd, const struct endpoint *ep)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = endpoint_to_sockaddr(ep, &sa);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, len), 0);
+}
+
+static int connect_to(const struct endpoint *ep)
+{
 	int fd = socket(ep->addr.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct timeval limit = {.tv_sec = 20};
 
 	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, len), 0);
+	connect_fd(fd, ep);
 	return fd;
 }
 
@@ -427,6 +438,122 @@ static void test_the_end_of_the_server_ends_its_connections(void **state)
 	assert_string_equal(answer, "");
 }
 
+/* --- a host whose threads get no processor ----------------------------------------------------- */
+
+/* While set, threads that are about to answer wait; how many do. */
+static bool starved;
+static uint32_t n_waiting;
+
+/* The clock, which an answer asks for as soon as its request is read. */
+static int64_t now_ms_of_the_starved(void)
+{
+	char name[16] = "";
+
+	(void)prctl(PR_GET_NAME, name);
+	if (gettid() != getpid() && strcmp(name, "fallback")) {
+		__atomic_fetch_add(&n_waiting, 1, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(&starved, __ATOMIC_SEQ_CST))
+			usleep(1000);
+		__atomic_fetch_sub(&n_waiting, 1, __ATOMIC_SEQ_CST);
+	}
+	return now_ms();
+}
+
+static void wait_for_threads(uint32_t n)
+{
+	for (int i = 0; i < 2000 && __atomic_load_n(&n_waiting, __ATOMIC_SEQ_CST) < n; i++)
+		usleep(5000);
+	assert_int_equal(__atomic_load_n(&n_waiting, __ATOMIC_SEQ_CST), n);
+}
+
+static void test_a_request_that_lies_unread_is_no_silence(void **state)
+{
+	struct fallback_server_settings limits = {
+		.connections = 100, .lifetime_ms = 1500, .silence_ms = 1000,
+		.now_ms = now_ms_of_the_starved};
+	char answer[ANSWER_MAX];
+	struct fixture f;
+	int fds[40];
+
+	(void)state;
+	start_with(&f, limits);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = connect_to(&f.ep);
+	wait_open(&f, ARRAY_SIZE(fds));
+	__atomic_store_n(&starved, true, __ATOMIC_SEQ_CST);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		put(fds[i], "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+		if (i == ARRAY_SIZE(fds) / 2)
+			wait_for_threads(FALLBACK_THREADS);
+	}
+	usleep(3000000); /* longer than silence and lifetime */
+	__atomic_store_n(&starved, false, __ATOMIC_SEQ_CST);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		assert_int_equal(take(fds[i], answer), 0);
+		assert_memory_equal(answer, "HTTP/1.1 503 ", 13);
+	}
+	wait_open(&f, 0);
+	end(&f);
+}
+
+static void test_a_silent_client_is_cut_off(void **state)
+{
+	struct fallback_server_settings limits = {
+		.connections = 100, .silence_ms = 1000, .now_ms = now_ms};
+	struct fallback_server_stats s;
+	char answer[ANSWER_MAX];
+	struct fixture f;
+	int64_t began;
+	int fds[3];
+
+	(void)state;
+	start_with(&f, limits);
+	began = now_ms();
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = connect_to(&f.ep);
+	put(fds[1], "GET / HT");
+	put(fds[2], "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhel");
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		(void)take(fds[i], answer);
+		assert_string_equal(answer, "");
+	}
+	assert_in_range(now_ms() - began, 900, 15000);
+	fallback_server_stats(f.server, &s);
+	assert_int_equal(s.expired, 3);
+	wait_open(&f, 0);
+	end(&f);
+}
+
+/* What it says after its request keeps lying there, unread. */
+static void test_a_client_that_takes_no_answer_is_cut_off(void **state)
+{
+	const size_t len = 16 << 20; /* more than the kernel keeps for it */
+	_cleanup_free_ char *body = calloc(1, len + 1);
+	struct fallback_server_stats s = {0};
+	struct fixture f;
+	int fd, size = 4096;
+
+	(void)state;
+	start(&f, 100, 2000);
+	memset(body, 'x', len);
+	set_site(&f, 503, body);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	connect_fd(fd, &f.ep);
+	put(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	usleep(300000);
+	put(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	for (int i = 0; i < 1000 && !s.expired; i++) {
+		usleep(10000);
+		fallback_server_stats(f.server, &s);
+	}
+	assert_int_equal(s.expired, 1);
+	wait_open(&f, 0);
+	close(fd);
+	end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +565,9 @@ int main(void)
 		cmocka_unit_test(test_what_is_not_http_ends_without_harm),
 		cmocka_unit_test(test_a_header_that_does_not_end_is_refused),
 		cmocka_unit_test(test_a_client_that_drips_is_cut_off),
+		cmocka_unit_test(test_a_request_that_lies_unread_is_no_silence),
+		cmocka_unit_test(test_a_silent_client_is_cut_off),
+		cmocka_unit_test(test_a_client_that_takes_no_answer_is_cut_off),
 		cmocka_unit_test(test_more_connections_than_allowed_are_closed_at_once),
 		cmocka_unit_test(test_new_answers_hold_at_once_and_old_listeners_leave_no_one_behind),
 		cmocka_unit_test(test_refusing_resets_every_connection),

@@ -99,14 +99,16 @@ static enum MHD_Result answer(struct fallback_server *server, struct MHD_Connect
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	const struct fallback_conn *conn = info ? info->socket_context : NULL;
+	struct fallback_conn *conn = info ? info->socket_context : NULL;
 	struct fallback_site *site = NULL;
 	enum MHD_Result r = MHD_NO;
 	struct fallback_answer a;
 	struct MHD_Response *resp;
 
-	if (conn)
+	if (conn) {
+		fallback_conn_set_phase(conn, FALLBACK_ANSWERING);
 		site = fallback_board_find(server->settings.board, &conn->local);
+	}
 	fallback_answer(site, method, req->target, server->settings.now_ms(), next_random(server),
 			&a);
 	resp = make_response(&a);
@@ -117,6 +119,8 @@ static enum MHD_Result answer(struct fallback_server *server, struct MHD_Connect
 	}
 	if (r == MHD_YES)
 		count(site, &a);
+	if (conn)
+		fallback_conn_set_phase(conn, FALLBACK_SENDING);
 	fallback_site_unref(&site);
 	return r;
 }
@@ -232,7 +236,6 @@ static struct MHD_Daemon *start(struct fallback_server *server, const struct fal
 		MHD_OPTION_THREAD_POOL_SIZE, (unsigned int)FALLBACK_THREADS,
 		MHD_OPTION_CONNECTION_LIMIT,
 		(unsigned int)(server->settings.connections + FALLBACK_THREADS),
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)FALLBACK_SILENCE_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)FALLBACK_MEMORY, MHD_OPTION_ARRAY,
 		gate->certificate ? tls : plain, MHD_OPTION_END);
 }

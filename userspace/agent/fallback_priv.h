@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What fallback_server.c and fallback_http.c know of each other. */
+/* What fallback_server.c, fallback_conns.c and fallback_http.c know of each other. */
 #ifndef SLUICE_AGENT_FALLBACK_PRIV_H
 #define SLUICE_AGENT_FALLBACK_PRIV_H
 
@@ -9,13 +9,21 @@
 
 struct MHD_Daemon;
 
+enum fallback_phase {
+	FALLBACK_READING,
+	FALLBACK_ANSWERING,
+	FALLBACK_SENDING, /* nothing is read any more */
+};
+
 /* An open connection; in the order in which they began. */
 struct fallback_conn {
 	struct fallback_conn *prev, *next;
 	struct endpoint local; /* the VIP */
 	int64_t began_ms;
+	int64_t look_ms; /* not silent for long enough before that */
 	int fd;
 	bool expired;
+	enum fallback_phase phase; /* changed atomically */
 };
 
 struct fallback_gate {
@@ -68,13 +76,26 @@ void fallback_gate_enter(struct fallback_server *server, struct fallback_gate *g
 
 uint32_t fallback_gate_connections(const struct fallback_gate *gate);
 
-/* --- fallback_server.c --- */
+/* --- fallback_conns.c --- */
 
 /* A connection opened; NULL: out of memory. */
 struct fallback_conn *fallback_conn_open(struct fallback_server *server, int fd);
 
+/* From its own thread; it begins with FALLBACK_READING. */
+void fallback_conn_set_phase(struct fallback_conn *conn, enum fallback_phase phase);
+
 /* Before its descriptor is closed. */
 void fallback_conn_close(struct fallback_server *server, struct fallback_conn *conn);
+
+/*
+ * Whoever is silent, or open, for too long is cut off; its thread then sees the end and closes it.
+ * A client whose words lie unread is not: whatever that takes is this host's doing.
+ */
+void fallback_conns_expire(struct fallback_server *server, int64_t now_ms);
+
+uint32_t fallback_conns_open(struct fallback_server *server);
+
+/* --- fallback_server.c --- */
 
 /* Lower the calling thread's priority, once. */
 void fallback_be_nice(void);

@@ -22,8 +22,6 @@
 #define NO_FILE_MS   50	   /* wait when there is no descriptor for a connection */
 #define IPV6_MSS     1220  /* fits 1280, the least MTU of IPv6 */
 
-/* --- connections ------------------------------------------------------------------------------ */
-
 void fallback_be_nice(void)
 {
 	static __thread bool done;
@@ -31,79 +29,6 @@ void fallback_be_nice(void)
 	if (!done)
 		(void)setpriority(PRIO_PROCESS, 0, FALLBACK_NICE); /* Linux: of the thread */
 	done = true;
-}
-
-static int local_endpoint(int fd, struct endpoint *ret)
-{
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof(sa);
-
-	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
-		return -errno;
-	return endpoint_from_sockaddr((struct sockaddr *)&sa, len, ret);
-}
-
-struct fallback_conn *fallback_conn_open(struct fallback_server *server, int fd)
-{
-	struct fallback_conn *conn = calloc(1, sizeof(*conn));
-
-	if (!conn)
-		return NULL;
-	conn->fd = fd;
-	conn->began_ms = server->settings.now_ms();
-	(void)local_endpoint(fd, &conn->local);
-	pthread_mutex_lock(&server->conns_lock);
-	conn->prev = server->last;
-	if (server->last)
-		server->last->next = conn;
-	else
-		server->first = conn;
-	server->last = conn;
-	server->n_conns++;
-	pthread_mutex_unlock(&server->conns_lock);
-	return conn;
-}
-
-void fallback_conn_close(struct fallback_server *server, struct fallback_conn *conn)
-{
-	pthread_mutex_lock(&server->conns_lock);
-	if (conn->prev)
-		conn->prev->next = conn->next;
-	else
-		server->first = conn->next;
-	if (conn->next)
-		conn->next->prev = conn->prev;
-	else
-		server->last = conn->prev;
-	server->n_conns--;
-	pthread_mutex_unlock(&server->conns_lock);
-	free(conn);
-}
-
-/* Whoever is open for too long is cut off; its thread then sees the end and closes it. */
-static void expire(struct fallback_server *server, int64_t now_ms)
-{
-	pthread_mutex_lock(&server->conns_lock);
-	for (struct fallback_conn *c = server->first; c; c = c->next) {
-		if (now_ms - c->began_ms < server->settings.lifetime_ms)
-			break;
-		if (c->expired)
-			continue;
-		c->expired = true;
-		(void)shutdown(c->fd, SHUT_RDWR);
-		__atomic_fetch_add(&server->stats.expired, 1, __ATOMIC_RELAXED);
-	}
-	pthread_mutex_unlock(&server->conns_lock);
-}
-
-static uint32_t open_connections(struct fallback_server *server)
-{
-	uint32_t n;
-
-	pthread_mutex_lock(&server->conns_lock);
-	n = server->n_conns;
-	pthread_mutex_unlock(&server->conns_lock);
-	return n;
 }
 
 /* --- accepting -------------------------------------------------------------------------------- */
@@ -130,7 +55,7 @@ static int accept_one(struct fallback_server *server, const struct fallback_list
 		reset(fd);
 		return 0;
 	}
-	if (open_connections(server) >= server->settings.connections ||
+	if (fallback_conns_open(server) >= server->settings.connections ||
 	    endpoint_from_sockaddr((struct sockaddr *)&sa, len, &peer) < 0) {
 		__atomic_fetch_add(&server->stats.refused, 1, __ATOMIC_RELAXED);
 		close(fd);
@@ -199,7 +124,7 @@ static void *run_acceptor(void *userdata)
 		if (now_ms - expire_ms < EXPIRE_MS)
 			continue;
 		expire_ms = now_ms;
-		expire(server, now_ms);
+		fallback_conns_expire(server, now_ms);
 	}
 	return NULL;
 }
@@ -404,7 +329,7 @@ void fallback_server_stats(struct fallback_server *server, struct fallback_serve
 {
 	const struct fallback_server_stats *s = &server->stats;
 
-	ret_stats->open = open_connections(server);
+	ret_stats->open = fallback_conns_open(server);
 	ret_stats->accepted = __atomic_load_n(&s->accepted, __ATOMIC_RELAXED);
 	ret_stats->refused = __atomic_load_n(&s->refused, __ATOMIC_RELAXED);
 	ret_stats->expired = __atomic_load_n(&s->expired, __ATOMIC_RELAXED);
@@ -449,6 +374,8 @@ int fallback_server_new(const struct fallback_server_settings *settings,
 	server->settings = *settings;
 	if (!settings->lifetime_ms)
 		server->settings.lifetime_ms = FALLBACK_LIFETIME_MS;
+	if (!settings->silence_ms)
+		server->settings.silence_ms = FALLBACK_SILENCE_MS;
 	server->epoll_fd = server->wake_fd = -1;
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_mutex_init(&server->conns_lock, NULL);

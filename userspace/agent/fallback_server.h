@@ -3,16 +3,19 @@
  * Connections to VIPs with nothing left -> answers of a board (fallback_site.h), over HTTP and
  * HTTPS, in threads of their own.
  *
- *	fallback_server.c  listening sockets, one thread that accepts, what is allowed to stay open
+ *	fallback_server.c  listening sockets, one thread that accepts
+ *	fallback_conns.c   what is open, and allowed to stay so
  *	fallback_http.c    libmicrohttpd: requests read, answers sent, by a pool of epoll threads
  *
  * Listening sockets come and go (at reloads) without touching connections in progress: those
  * belong to a gate (one libmicrohttpd daemon without TLS, one for each certificate), and a gate
  * that no socket leads to any more lives until its last connection ends.
  *
- * Crowds and slow clients: at most `connections` at once, more are closed at once; a connection
- * may be silent for FALLBACK_SILENCE_S, and open for FALLBACK_LIFETIME_MS in all, however slowly
- * bytes drip; a header may have FALLBACK_MEMORY bytes. Request bodies are read and dropped up to
+ * Crowds and slow clients: at most `connections` at once, more are closed at once; a client may be
+ * silent for FALLBACK_SILENCE_MS, and its connection open for FALLBACK_LIFETIME_MS in all, however
+ * slowly bytes drip. Both are asked of the kernel (TCP_INFO, bytes that lie unread): a request that
+ * these threads have not come to on a starved host is no silence, and waits for as long as it
+ * takes. A header may have FALLBACK_MEMORY bytes. Request bodies are read and dropped up to
  * FALLBACK_DROP_MAX, so that a client which writes first gets the answer and not a reset. The
  * threads run at a lower priority than the agent's loop.
  */
@@ -22,7 +25,7 @@
 #include "userspace/agent/fallback_site.h"
 
 #define FALLBACK_LIFETIME_MS 60000
-#define FALLBACK_SILENCE_S   15
+#define FALLBACK_SILENCE_MS  15000
 #define FALLBACK_MEMORY	     16384	  /* of a connection */
 #define FALLBACK_DROP_MAX    (64u << 20) /* bytes of a request's body */
 #define FALLBACK_THREADS     2		  /* of a gate */
@@ -34,6 +37,7 @@ struct fallback_server_settings {
 	struct fallback_board *board; /* must outlive the server */
 	uint32_t connections;
 	int64_t lifetime_ms; /* 0: FALLBACK_LIFETIME_MS */
+	int64_t silence_ms;  /* 0: FALLBACK_SILENCE_MS */
 	int64_t (*now_ms)(void); /* CLOCK_MONOTONIC; called from any thread */
 };
 
@@ -41,7 +45,7 @@ struct fallback_server_stats {
 	uint32_t open;
 	uint64_t accepted;
 	uint64_t refused; /* closed at once: too many, or no descriptor for it */
-	uint64_t expired; /* open for too long */
+	uint64_t expired; /* silent or open for too long */
 };
 
 /* PEM text, NUL-terminated. */
