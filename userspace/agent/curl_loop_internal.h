@@ -57,7 +57,7 @@ struct curl_loop {
 	struct shard shards[CURL_LOOP_SHARDS]; /* a multi handle is made when first needed */
 };
 
-/* Callbacks of libcurl: CURLMOPT_SOCKETFUNCTION, CURLOPT_OPENSOCKETFUNCTION, CLOSESOCKETFUNCTION. */
+/* Callbacks of libcurl: CURLMOPT_SOCKETFUNCTION, CURLOPT_OPENSOCKETFUNCTION and its like. */
 int curl_slot_on_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, void *unused);
 curl_socket_t curl_slot_on_open(void *userdata, curlsocktype purpose, struct curl_sockaddr *sa);
 int curl_slot_on_close(void *userdata, curl_socket_t fd);
