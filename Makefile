@@ -55,7 +55,8 @@ SKELS      := $(BPF_OBJS:.bpf.o=.skel.h) $(TBPF_OBJS:.bpf.o=.skel.h)
 LIB_SRC    := $(filter-out userspace/agent/main.c,$(wildcard userspace/agent/*.c userspace/lib/*.c))
 LIB_OBJS   := $(LIB_SRC:%.c=$(B)/obj/%.o)
 SAN_OBJS   := $(LIB_SRC:%.c=$(B)/san/%.o)
-TOOL_NAMES := $(filter-out %_dpdk,$(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c)))))
+TOOL_NAMES := $(filter-out lib %_dpdk,$(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c)))))
+TOOL_LIB   := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/lib/*.c))
 TOOLS      := $(TOOL_NAMES:%=$(B)/%)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 ROOT_TESTS := $(patsubst tests/kernel/%.c,$(B)/tests/kernel/%,$(wildcard tests/kernel/test_*.c))
@@ -109,8 +110,11 @@ $(B)/san/sluiced: $(B)/san/userspace/agent/main.o $(B)/san/libsluice.a
 	$(say) LD $@
 	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
 
+$(B)/libtools.a: $(TOOL_LIB)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
 define tool_rule
-$(B)/$(1): $$(patsubst %.c,$(B)/obj/%.o,$$(wildcard tools/$(1)/*.c)) $(B)/libsluice.a
+$(B)/$(1): $$(patsubst %.c,$(B)/obj/%.o,$$(wildcard tools/$(1)/*.c)) $(B)/libtools.a $(B)/libsluice.a
 	$$(say) LD $$@
 	$$(Q)$$(CC) $$(CFLAGS) $$^ -o $$@ $$(LIBS)
 endef

@@ -21,6 +21,7 @@
 #include "tools/loadgen/check.c"
 #include "tools/loadgen/http.c"
 #include "tools/loadgen/stats.c"
+#include "tools/lib/option_value.c"
 #include "tools/loadgen/options.c"
 #include "tools/loadgen/output.c"
 #define event client_event

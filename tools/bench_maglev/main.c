@@ -12,10 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "maps/table.h"
+#include "tools/lib/figures.h"
 #include "userspace/agent/maglev.h"
 #include "userspace/lib/cleanup.h"
 
@@ -49,13 +49,6 @@ static double clock_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
-}
-
-static int by_value(const void *pa, const void *pb)
-{
-	const double *a = pa, *b = pb;
-
-	return (*a > *b) - (*a < *b);
 }
 
 static void members_fill(struct maglev_member *members, uint32_t n, uint32_t round)
@@ -110,9 +103,9 @@ static void measure_time(uint32_t n, struct figures *ret)
 		changed[k] = list_changed(&one);
 		change_ms[k] = clock_ms() - start;
 	}
-	qsort(build_ms, ROUNDS, sizeof(double), by_value);
-	qsort(change_ms, ROUNDS, sizeof(double), by_value);
-	qsort(changed, ROUNDS, sizeof(double), by_value);
+	qsort(build_ms, ROUNDS, sizeof(double), figures_by_value);
+	qsort(change_ms, ROUNDS, sizeof(double), figures_by_value);
+	qsort(changed, ROUNDS, sizeof(double), figures_by_value);
 	ret->build_ms_least = build_ms[0];
 	ret->build_ms_median = build_ms[ROUNDS / 2];
 	ret->change_ms_least = change_ms[0];
@@ -198,10 +191,8 @@ int main(int argc, char **argv)
 		       f->change_ms_median, f->changed, 100 * f->share_error_max,
 		       100 * f->disruption_mean, 100 * f->disruption_max);
 	}
-	if (argc == 1) {
-		(void)mkdir("build", 0777);
-		(void)mkdir("build/bench", 0777);
-	}
+	if (argc == 1)
+		(void)figures_make_directory();
 	out = fopen(path, "we");
 	if (!out) {
 		fprintf(stderr, "bench_maglev: %s: %s\n", path, strerror(errno));

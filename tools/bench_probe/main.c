@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tools/bench_probe/nodes.h"
+#include "tools/lib/figures.h"
 #include "userspace/agent/metrics.h"
 #include "userspace/agent/preset.h"
 #include "userspace/agent/probe.h"
@@ -229,8 +230,7 @@ static bool report(const struct bench *b, uint32_t n_nodes)
 	       "probe, starts late by %lld ms at most, %ld MB with the nodes, %llu failed\n",
 	       n_nodes, n / span, 100 * cpu / span, 100 * BUDGET_CORES, 1e6 * cpu / n,
 	       (long long)s.late_max_ms, resident_kb() / 1024, (unsigned long long)b->bad);
-	(void)mkdir("build", 0777);
-	(void)mkdir("build/bench", 0777);
+	(void)figures_make_directory();
 	f = fopen(OUT, "w");
 	if (!f) {
 		fprintf(stderr, "%s: %s\n", OUT, strerror(errno));

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/lib/figures.h"
+
 #define FRAMES_MAX 4000000u
 #define BATCH	   16
 #define MAGIC	   0x736c756963656c61ULL
@@ -232,13 +234,6 @@ static uint32_t send_all(int fd, const struct options *o)
 
 /* --- result ----------------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void print_result(const struct receiver *r, uint32_t sent, double seconds)
 {
 	static const struct {
@@ -247,7 +242,7 @@ static void print_result(const struct receiver *r, uint32_t sent, double seconds
 	} parts[] = {{"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}};
 	json_t *out = json_object();
 
-	qsort(r->us, r->n, sizeof(*r->us), compare);
+	qsort(r->us, r->n, sizeof(*r->us), figures_by_value);
 	json_object_set_new(out, "sent", json_integer(sent));
 	json_object_set_new(out, "received", json_integer(r->n));
 	json_object_set_new(out, "rate", json_real(sent / seconds));

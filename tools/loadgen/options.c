@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/lib/option_value.h"
 #include "userspace/lib/log.h"
 
 #define COUNT_MAX       100000000.0
@@ -97,37 +98,6 @@ static const struct option long_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int read_number(const char *name, const char *text, double min, double max, double *ret)
-{
-	char *end;
-	double x;
-
-	errno = 0;
-	x = strtod(text, &end);
-	if (errno || end == text || *end || !(x >= min && x <= max)) {
-		log_error("--%s: \"%s\" is not a number from %.10g to %.10g", name, text, min, max);
-		return -EINVAL;
-	}
-	*ret = x;
-	return 0;
-}
-
-static int read_count(const char *name, const char *text, double min, double max, uint64_t *ret)
-{
-	double x;
-	int r;
-
-	if (!*text || strspn(text, "0123456789") != strlen(text)) {
-		log_error("--%s: \"%s\" is not an integer from %.10g to %.10g", name, text, min,
-			  max);
-		return -EINVAL;
-	}
-	r = read_number(name, text, min, max, &x);
-	if (r >= 0)
-		*ret = (uint64_t)x;
-	return r;
-}
-
 static int add_source(struct options *o, const char *text)
 {
 	struct sockaddr_storage ss = {0};
@@ -170,27 +140,27 @@ static int read_number_option(struct options *o, int id, const char *name, const
 
 	switch (id) {
 	case OPT_COUNT:
-		return read_count(name, arg, 1, COUNT_MAX, &o->count);
+		return option_count(name, arg, 1, COUNT_MAX, &o->count);
 	case OPT_CONCURRENCY:
-		r = read_count(name, arg, 1, CONCURRENCY_MAX, &n);
+		r = option_count(name, arg, 1, CONCURRENCY_MAX, &n);
 		o->concurrency = (uint32_t)n;
 		return r;
 	case OPT_RATE:
-		return read_number(name, arg, 0.001, RATE_MAX, &o->rate);
+		return option_number(name, arg, 0.001, RATE_MAX, &o->rate);
 	case OPT_DURATION:
-		return read_number(name, arg, 0.001, SECONDS_MAX, &o->duration_s);
+		return option_number(name, arg, 0.001, SECONDS_MAX, &o->duration_s);
 	case OPT_GRACE:
-		return read_number(name, arg, 0, SECONDS_MAX, &o->grace_s);
+		return option_number(name, arg, 0, SECONDS_MAX, &o->grace_s);
 	case OPT_TOKENS:
-		r = read_count(name, arg, 0, 1000000, &n);
+		r = option_count(name, arg, 0, 1000000, &n);
 		o->tokens = (uint32_t)n;
 		return r;
 	case OPT_CONNECT_TIMEOUT:
-		return read_number(name, arg, 0.001, SECONDS_MAX, &o->connect_s);
+		return option_number(name, arg, 0.001, SECONDS_MAX, &o->connect_s);
 	case OPT_SILENCE:
-		return read_number(name, arg, 0.001, SECONDS_MAX, &o->silence_s);
+		return option_number(name, arg, 0.001, SECONDS_MAX, &o->silence_s);
 	case OPT_ALLOW:
-		return read_count(name, arg, 0, COUNT_MAX, &o->allow);
+		return option_count(name, arg, 0, COUNT_MAX, &o->allow);
 	}
 	return -EINVAL;
 }

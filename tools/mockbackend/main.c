@@ -7,6 +7,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "tools/lib/option_value.h"
 #include "tools/mockbackend/server.h"
 #include "userspace/lib/log.h"
 
@@ -87,33 +88,6 @@ struct command {
 	bool help;
 };
 
-/* Returns 0; -EINVAL with a logged line that names the option and its range. */
-static int read_number(const char *option, const char *text, double min, double max, double *ret)
-{
-	char *end;
-	double x;
-
-	errno = 0;
-	x = strtod(text, &end);
-	if (errno || end == text || *end || !(x >= min && x <= max)) {
-		log_error("--%s: \"%s\" is not a number from %.10g to %.10g", option, text, min,
-			  max);
-		return -EINVAL;
-	}
-	*ret = x;
-	return 0;
-}
-
-static int read_count(const char *option, const char *text, double min, double max, double *ret)
-{
-	if (!*text || strspn(text, "0123456789") != strlen(text)) {
-		log_error("--%s: \"%s\" is not an integer from %.10g to %.10g", option, text, min,
-			  max);
-		return -EINVAL;
-	}
-	return read_number(option, text, min, max, ret);
-}
-
 static int read_name(const char *option, const char *text, size_t max, const char **ret)
 {
 	if (!page_name_ok(text, max)) {
@@ -138,17 +112,18 @@ static int add_listen(struct command *c, const char *text)
 static int read_load_option(struct command *c, int id, const char *name, const char *arg)
 {
 	struct fault_settings *s = &c->server.settings;
-	double x = 0;
+	uint64_t n = 0;
+	double seconds = 0;
 	int r;
 
 	switch (id) {
 	case OPT_SLOTS:
-		r = read_count(name, arg, 1, 1e6, &x);
-		s->slots = (uint32_t)x;
+		r = option_count(name, arg, 1, 1e6, &n);
+		s->slots = (uint32_t)n;
 		return r;
 	case OPT_QUEUE_MAX:
-		r = read_count(name, arg, 0, 1e6, &x);
-		s->queue_max = (uint32_t)x;
+		r = option_count(name, arg, 0, 1e6, &n);
+		s->queue_max = (uint32_t)n;
 		return r;
 	case OPT_QUEUE_STATUS:
 		s->queue_status = !strcmp(arg, "429") ? 429 : 503;
@@ -157,18 +132,16 @@ static int read_load_option(struct command *c, int id, const char *name, const c
 		log_error("--queue-status: \"%s\" is not 429 or 503", arg);
 		return -EINVAL;
 	case OPT_TOKENS_PER_SECOND:
-		return read_number(name, arg, 0.001, 1e6, &s->tokens_per_s);
+		return option_number(name, arg, 0.001, 1e6, &s->tokens_per_s);
 	case OPT_TTFT_MS:
-		r = read_count(name, arg, 0, 600000, &x);
-		c->server.engine.ttft_ms = (uint32_t)x;
+		r = option_count(name, arg, 0, 600000, &n);
+		c->server.engine.ttft_ms = (uint32_t)n;
 		return r;
 	case OPT_KV_TOKENS:
-		r = read_count(name, arg, 1, 1e12, &x);
-		c->server.engine.kv_tokens = (uint64_t)x;
-		return r;
+		return option_count(name, arg, 1, 1e12, &c->server.engine.kv_tokens);
 	case OPT_LOADING_S:
-		r = read_number(name, arg, 0, 86400, &x);
-		s->loading_until_us = (uint64_t)(x * 1e6);
+		r = option_number(name, arg, 0, 86400, &seconds);
+		s->loading_until_us = (uint64_t)(seconds * 1e6);
 		return r;
 	}
 	return -EINVAL;
@@ -176,7 +149,7 @@ static int read_load_option(struct command *c, int id, const char *name, const c
 
 static int read_option(struct command *c, int id, const char *name, const char *arg)
 {
-	double x = 0;
+	uint64_t n = 0;
 	int r;
 
 	switch (id) {
@@ -187,8 +160,8 @@ static int read_option(struct command *c, int id, const char *name, const char *
 	case OPT_LISTEN:
 		return add_listen(c, arg);
 	case OPT_PORT:
-		r = read_count(name, arg, 0, 65535, &x);
-		c->port = (uint16_t)x;
+		r = option_count(name, arg, 0, 65535, &n);
+		c->port = (uint16_t)n;
 		return r;
 	case OPT_FREE_BIND:
 		c->free_bind = true;

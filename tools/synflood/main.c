@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "tools/lib/option_value.h"
 #include "userspace/lib/address.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
@@ -258,21 +259,6 @@ static bool is_private(const struct address *a)
 	       (a->bytes[0] == 172 && (a->bytes[1] & 0xf0) == 16); /* RFC 1918 */
 }
 
-static int read_number(const char *name, const char *text, double min, double max, double *ret)
-{
-	char *end;
-	double x;
-
-	errno = 0;
-	x = strtod(text, &end);
-	if (errno || end == text || *end || !(x >= min && x <= max)) {
-		log_error("--%s: \"%s\" is not a number from %.10g to %.10g", name, text, min, max);
-		return -EINVAL;
-	}
-	*ret = x;
-	return 0;
-}
-
 static int read_mac(const char *text, unsigned char ret_mac[ETH_ALEN])
 {
 	unsigned int b[ETH_ALEN];
@@ -317,11 +303,11 @@ static int read_option(struct settings *s, int id, const char *arg)
 		s->has_mac = true;
 		return read_mac(arg, s->mac);
 	case 'r':
-		return read_number("rate", arg, 1, RATE_MAX, &s->rate);
+		return option_number("rate", arg, 1, RATE_MAX, &s->rate);
 	case 's':
-		return read_number("seconds", arg, 0.001, SECONDS_MAX, &s->seconds);
+		return option_number("seconds", arg, 0.001, SECONDS_MAX, &s->seconds);
 	case 'n':
-		r = read_number("seed", arg, 0, 1e15, &x);
+		r = option_number("seed", arg, 0, 1e15, &x);
 		s->seed = (uint64_t)x;
 		return r;
 	}
