@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * bench_packet: the packet path's nanoseconds, measured inside the kernel.
- * tables.c: the balancer with the tables it is measured with. loop.c: one measured program in its
- * loop (tests/lib/bench_loop.bpf.c). main.c: variants, rounds, figures.
+ * tables.c: the balancer with the tables it is measured with. main.c: variants, rounds, figures.
  */
 #ifndef TOOLS_BENCH_PACKET_BENCH_H
 #define TOOLS_BENCH_PACKET_BENCH_H
 
 #include <stdint.h>
 
-#include "tests/lib/bench_loop.h"
+#include "tools/lib/bench_frame.h"
 
-#define FRAME_LEN  90 /* of every frame measured: headers and some data */
 #define MANY_FLOWS (1u << 20)
 
 #define BENCH_POLICIES 6 /* enum lb_policy, from 1 */
@@ -21,14 +19,14 @@ extern const uint32_t bench_sizes[BENCH_SIZES]; /* members of a pool */
 
 /* VIPs of the measured balancer: one for each way a packet can go. */
 enum bench_vip {
-	VIP_IPIP4,  /* ipip, IPv4 in IPv4, policy hash */
-	VIP_IPIP6,  /* ipip, IPv6 in IPv6 */
+	VIP_IPIP4, /* ipip, IPv4 in IPv4, policy hash */
+	VIP_IPIP6, /* ipip, IPv6 in IPv6 */
 	VIP_L2DSR4,
 	VIP_L2DSR6,
 	VIP_GUE4,
-	VIP_P2C,    /* ipip4, p2c; alt is always the busier */
-	VIP_ENTRY,  /* ipip4, every flow has an entry: "exceptions" */
-	VIP_NEW,    /* the first of a VIP for each policy and size of pool: bench_vip_new() */
+	VIP_P2C,   /* ipip4, p2c; alt is always the busier */
+	VIP_ENTRY, /* ipip4, every flow has an entry: "exceptions" */
+	VIP_NEW,   /* the first of a VIP for each policy and size of pool: bench_vip_new() */
 	VIP_N = VIP_NEW + BENCH_POLICIES * BENCH_SIZES,
 	VIP_NONE = VIP_N, /* an address that is no VIP */
 };
@@ -40,7 +38,7 @@ enum bench_packet_kind {
 
 /* Frame number i of the flows to vip, as the loop restores it. */
 void bench_frame_of(enum bench_vip vip, enum bench_packet_kind kind, uint32_t i,
-		    uint8_t frame[FRAME_LEN]);
+		    uint8_t frame[BENCH_FRAME_LEN]);
 int bench_vip_family(enum bench_vip vip);
 
 /* size: index into bench_sizes. */
@@ -71,27 +69,5 @@ int bench_memory(struct bench_memory *ret_memory);
 
 /* Packets the VIP counted since the start, on all CPUs. */
 uint64_t bench_balancer_packets(const struct bench_balancer *b, enum bench_vip vip);
-
-struct bench_loop;
-
-/*
- * A loop around the program prog_fd, whose frames are those of (vip, kind), n_frames of them (a
- * power of two). share: another loop whose frames are the same, so that memory is not doubled;
- * NULL: none. Returns 0, -errno.
- */
-int bench_loop_open(int prog_fd, enum bench_vip vip, enum bench_packet_kind kind,
-		    uint32_t n_frames, const struct bench_loop *share,
-		    struct bench_loop **ret_loop);
-void bench_loop_close(struct bench_loop *l);
-
-/* Runs chunks * BENCH_CHUNK packets through it; ret_ns[chunks]: nanoseconds a packet of each. */
-int bench_loop_run(struct bench_loop *l, uint32_t chunks, double *ret_ns);
-
-/*
- * Runs `repeat` packets and returns the action and the frame that came out.
- * ret_frame: room for 256 bytes. Returns 0, -errno.
- */
-int bench_loop_once(struct bench_loop *l, uint32_t repeat, uint32_t *ret_action,
-		    uint8_t *ret_frame, uint32_t *ret_len);
 
 #endif

@@ -12,17 +12,16 @@
 #include <errno.h>
 #include <jansson.h>
 #include <linux/bpf.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include "tests/bench_programs.skel.h"
 #include "tools/bench_packet/bench.h"
+#include "tools/lib/bench_run.h"
+#include "tools/lib/figures.h"
 
 enum program {
 	PROGRAM_EMPTY,
@@ -73,8 +72,10 @@ static const struct variant_spec specs[V_N] = {
 	[V_EMPTY] = {"empty_ns", PROGRAM_EMPTY, VIP_IPIP4, PACKET_ACK, SHORT, 0, XDP_PASS},
 	[V_ENCAP] = {"encap_ns", PROGRAM_ENCAP4, VIP_IPIP4, PACKET_ACK, SHORT, 20, XDP_TX},
 	[V_ENCAP6] = {"encap6_ns", PROGRAM_ENCAP6, VIP_IPIP6, PACKET_ACK, SHORT, 40, XDP_TX},
-	[V_HOT_IPIP4] = {"hot_ipip4_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_ACK, SHORT, 20, XDP_TX},
-	[V_HOT_IPIP6] = {"hot_ipip6_ns", PROGRAM_BALANCER, VIP_IPIP6, PACKET_ACK, SHORT, 40, XDP_TX},
+	[V_HOT_IPIP4] = {"hot_ipip4_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_ACK, SHORT, 20,
+			 XDP_TX},
+	[V_HOT_IPIP6] = {"hot_ipip6_ns", PROGRAM_BALANCER, VIP_IPIP6, PACKET_ACK, SHORT, 40,
+			 XDP_TX},
 	[V_HOT_L2DSR4] = {"hot_l2dsr4_ns", PROGRAM_BALANCER, VIP_L2DSR4, PACKET_ACK, SHORT, 0,
 			  XDP_TX},
 	[V_HOT_L2DSR6] = {"hot_l2dsr6_ns", PROGRAM_BALANCER, VIP_L2DSR6, PACKET_ACK, SHORT, 0,
@@ -83,14 +84,15 @@ static const struct variant_spec specs[V_N] = {
 	[V_NOT_VIP] = {"not_vip_ns", PROGRAM_BALANCER, VIP_NONE, PACKET_ACK, SHORT, 0, XDP_PASS},
 	[V_SYN] = {"syn_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_SYN, SHORT, 20, XDP_TX},
 	[V_SYN_P2C] = {"syn_p2c_ns", PROGRAM_BALANCER, VIP_P2C, PACKET_SYN, SHORT, 20, XDP_TX},
-	[V_EXCEPTION] = {"exception_ns", PROGRAM_BALANCER, VIP_ENTRY, PACKET_ACK, SHORT, 20, XDP_TX},
+	[V_EXCEPTION] = {"exception_ns", PROGRAM_BALANCER, VIP_ENTRY, PACKET_ACK, SHORT, 20,
+			 XDP_TX},
 	[V_EMPTY_MANY] = {"empty_1m_ns", PROGRAM_EMPTY, VIP_IPIP4, PACKET_ACK, LONG, 0, XDP_PASS},
 	[V_ENCAP_MANY] = {"encap_1m_ns", PROGRAM_ENCAP4, VIP_IPIP4, PACKET_ACK, LONG, 20, XDP_TX},
 	[V_HOT_MANY] = {"hot_ipip4_1m_raw_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_ACK, LONG, 20,
 			XDP_TX},
 	[V_SYN_MANY] = {"syn_1m_raw_ns", PROGRAM_BALANCER, VIP_IPIP4, PACKET_SYN, LONG, 20, XDP_TX},
-	[V_EXCEPTIONS_MANY] = {"exceptions_1m_raw_ns", PROGRAM_BALANCER, VIP_ENTRY, PACKET_ACK, LONG,
-			       20, XDP_TX},
+	[V_EXCEPTIONS_MANY] = {"exceptions_1m_raw_ns", PROGRAM_BALANCER, VIP_ENTRY, PACKET_ACK,
+			       LONG, 20, XDP_TX},
 };
 
 /* SYNs of distinct flows, for each policy and size of pool; the tables are emptied in between. */
@@ -118,23 +120,16 @@ struct bench {
 	struct bench_programs_bpf *programs;
 	struct bench_balancer *balancer;
 	int fds[PROGRAM_N];
-	struct bench_loop *loops[V_N];
+	struct bench_run *loops[V_N];
 	struct samples samples[V_N];
-	struct bench_loop *new_loops[BENCH_POLICIES][BENCH_SIZES];
+	struct bench_run *new_loops[BENCH_POLICIES][BENCH_SIZES];
 	struct samples new_samples[BENCH_POLICIES][BENCH_SIZES];
 	uint32_t rounds, long_every; /* … rounds, variants of many flows take part */
 };
 
-static int by_value(const void *pa, const void *pb)
-{
-	const double *a = pa, *b = pb;
-
-	return (*a > *b) - (*a < *b);
-}
-
 static struct figure figure_of(struct samples *s)
 {
-	qsort(s->ns, s->n, sizeof(*s->ns), by_value);
+	qsort(s->ns, s->n, sizeof(*s->ns), figures_by_value);
 	return (struct figure){s->ns[0], s->ns[s->n / 2]};
 }
 
@@ -149,11 +144,24 @@ static struct figure plus(struct figure a, struct figure b)
 }
 
 /* Loops whose frames are the same 64 MB use one copy of them. */
-static const struct bench_loop *sharer(const struct bench *b, enum variant v)
+static const struct bench_run *sharer(const struct bench *b, enum variant v)
 {
 	if (v == V_ENCAP_MANY || v == V_HOT_MANY)
 		return b->loops[V_EMPTY_MANY];
 	return NULL;
+}
+
+/* Whose frames a loop has. */
+struct kind {
+	enum bench_vip vip;
+	enum bench_packet_kind kind;
+};
+
+static void frame_of(const void *userdata, uint32_t i, uint8_t frame[BENCH_FRAME_LEN])
+{
+	const struct kind *k = userdata;
+
+	bench_frame_of(k->vip, k->kind, i, frame);
 }
 
 static int open_all(struct bench *b)
@@ -173,8 +181,8 @@ static int open_all(struct bench *b)
 	for (enum variant v = 0; v < V_N; v++) {
 		const struct variant_spec *s = &specs[v];
 
-		r = bench_loop_open(b->fds[s->program], s->vip, s->kind,
-				    s->length == LONG ? MANY_FLOWS : 1, sharer(b, v), &b->loops[v]);
+		r = bench_run_open(b->fds[s->program], frame_of, &(struct kind){s->vip, s->kind},
+				   s->length == LONG ? MANY_FLOWS : 1, sharer(b, v), &b->loops[v]);
 		if (r < 0)
 			return r;
 	}
@@ -187,9 +195,10 @@ static int open_new(struct bench *b)
 
 	for (uint32_t p = 0; p < BENCH_POLICIES; p++)
 		for (uint32_t s = 0; s < BENCH_SIZES && !r; s++)
-			r = bench_loop_open(b->fds[PROGRAM_BALANCER],
-					    bench_vip_new(POLICY_OF(p), s), PACKET_SYN, NEW_FLOWS,
-					    NULL, &b->new_loops[p][s]);
+			r = bench_run_open(
+				b->fds[PROGRAM_BALANCER], frame_of,
+				&(struct kind){bench_vip_new(POLICY_OF(p), s), PACKET_SYN},
+				NEW_FLOWS, NULL, &b->new_loops[p][s]);
 	return r;
 }
 
@@ -197,11 +206,11 @@ static void close_all(struct bench *b)
 {
 	for (uint32_t p = 0; p < BENCH_POLICIES; p++)
 		for (uint32_t s = 0; s < BENCH_SIZES; s++) {
-			bench_loop_close(b->new_loops[p][s]);
+			bench_run_close(b->new_loops[p][s]);
 			free(b->new_samples[p][s].ns);
 		}
 	for (enum variant v = 0; v < V_N; v++) {
-		bench_loop_close(b->loops[v]);
+		bench_run_close(b->loops[v]);
 		free(b->samples[v].ns);
 	}
 	bench_balancer_close(b->balancer);
@@ -212,7 +221,7 @@ static void close_all(struct bench *b)
 static int inner_is_right(enum variant v, const uint8_t *out)
 {
 	const struct variant_spec *s = &specs[v];
-	uint8_t want[FRAME_LEN], *ip = want + 14;
+	uint8_t want[BENCH_FRAME_LEN], *ip = want + 14;
 
 	bench_frame_of(s->vip, s->kind, 0, want);
 	if (s->program == PROGRAM_BALANCER && s->vip != VIP_NONE) {
@@ -226,25 +235,25 @@ static int inner_is_right(enum variant v, const uint8_t *out)
 			ip[11] = check;
 		}
 	}
-	return !memcmp(out + 14 + s->grows, ip, FRAME_LEN - 14);
+	return !memcmp(out + 14 + s->grows, ip, BENCH_FRAME_LEN - 14);
 }
 
 /* A second packet must come out as the first did, or the loop measures something else. */
 static int check_variant(struct bench *b, enum variant v)
 {
 	const struct variant_spec *s = &specs[v];
-	uint8_t once[256], twice[256];
+	uint8_t once[BENCH_OUT_MAX], twice[BENCH_OUT_MAX];
 	uint32_t action, len;
 
 	for (uint32_t repeat = 1; repeat <= 2; repeat++) {
 		uint8_t *out = repeat == 1 ? once : twice;
-		int r = bench_loop_once(b->loops[v], repeat, &action, out, &len);
+		int r = bench_run_once(b->loops[v], repeat, &action, out, &len);
 
 		if (r < 0)
 			return r;
-		if (action != s->action || len != FRAME_LEN + s->grows) {
+		if (action != s->action || len != BENCH_FRAME_LEN + s->grows) {
 			fprintf(stderr, "%s: action %u and %u bytes, expected %u and %u\n", s->name,
-				action, len, s->action, FRAME_LEN + s->grows);
+				action, len, s->action, BENCH_FRAME_LEN + s->grows);
 			return -EPROTO;
 		}
 	}
@@ -255,7 +264,7 @@ static int check_variant(struct bench *b, enum variant v)
 	return 0;
 }
 
-static int run_loop(struct bench_loop *l, struct samples *s, uint32_t chunks)
+static int run_loop(struct bench_run *l, struct samples *s, uint32_t chunks)
 {
 	if (s->n + chunks > s->room) {
 		s->room = 2 * s->room + chunks;
@@ -264,7 +273,7 @@ static int run_loop(struct bench_loop *l, struct samples *s, uint32_t chunks)
 			return -ENOMEM;
 	}
 	s->n += chunks;
-	return bench_loop_run(l, chunks, s->ns + s->n - chunks);
+	return bench_run_chunks(l, chunks, s->ns + s->n - chunks);
 }
 
 static int run_variant(struct bench *b, enum variant v)
@@ -410,15 +419,6 @@ static int print_end(enum libbpf_print_level level, const char *format, va_list 
 	return fputs(n > 1500 ? text + n - 1500 : text, stderr);
 }
 
-static void stay_on_one_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	(void)sched_setaffinity(0, sizeof(set), &set); /* without it, figures are only noisier */
-}
-
 static int bench_all(struct bench *b, const char *path)
 {
 	int r = open_all(b);
@@ -455,12 +455,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench_packet: rounds must be 1 … 10000\n");
 		return 2;
 	}
-	if (mkdir("build", 0755) < 0 && errno != EEXIST)
-		return 1;
-	if (mkdir("build/bench", 0755) < 0 && errno != EEXIST)
+	if (figures_make_directory() < 0)
 		return 1;
 	libbpf_set_print(print_end);
-	stay_on_one_cpu();
+	figures_stay_on_one_cpu();
 	r = bench_all(&b, path);
 	close_all(&b);
 	return r < 0;

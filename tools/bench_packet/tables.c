@@ -6,11 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "balancer.skel.h"
-#include "bpf/core/hash.h"
 #include "bpf/core/vip.h"
 #include "maps/backend.h"
 #include "maps/flow.h"
@@ -18,13 +15,14 @@
 #include "maps/table.h"
 #include "maps/vip.h"
 #include "tools/bench_packet/bench.h"
+#include "tools/lib/bench_maps.h"
 
-#define NODES	   100	/* of each family; IPv4 are 1 … 100, IPv6 101 … 200 */
+#define NODES      100  /* of each family; IPv4 are 1 … 100, IPv6 101 … 200 */
 #define SIZED_BASE 1000 /* nodes 1001 … of the pools whose size is measured */
-#define EPOCH	   1
-#define POOLS	   (POOL_SIZED + BENCH_SIZES)
+#define EPOCH      1
+#define POOLS      (POOL_SIZED + BENCH_SIZES)
 #define LOOPBACK   1
-#define PORT	   443
+#define PORT       443
 #define ENTRY_ROOM (2 * MANY_FLOWS)
 
 enum pool {
@@ -89,89 +87,22 @@ static void vip_address(enum bench_vip vip, int family, uint8_t a[16])
 		memcpy(a, (uint8_t[16]){[10] = 0xff, [11] = 0xff, 192, 0, 2, 100 + vip}, 16);
 }
 
-/* Flow number i: 2^20 addresses in an order that is not that of memory, all distinct. */
-static void client_address(uint32_t i, int family, uint8_t a[16])
-{
-	static const uint8_t six[16] = {0x20, 0x01, 0x0d, 0xb8, 0, 1};
-	uint32_t host = i * 0x9e3779b1u & 0xffffff;
-	uint8_t low[4] = {10, host >> 16, host >> 8, host};
-
-	memcpy(a, six, 16);
-	if (family == 4)
-		memcpy(a, (uint8_t[16]){[10] = 0xff, [11] = 0xff}, 16);
-	memcpy(a + 12, low, 4);
-}
-
-static uint16_t client_port(uint32_t i)
-{
-	return 1024 + i % 60000;
-}
-
-static void put16(uint8_t *p, uint32_t v)
-{
-	p[0] = v >> 8;
-	p[1] = v;
-}
-
-static uint16_t header_check(const uint8_t *p)
-{
-	uint32_t sum = 0;
-
-	for (int i = 0; i < 20; i += 2)
-		sum += (uint32_t)p[i] << 8 | p[i + 1];
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
 void bench_frame_of(enum bench_vip vip, enum bench_packet_kind kind, uint32_t i,
-		    uint8_t frame[FRAME_LEN])
+		    uint8_t frame[BENCH_FRAME_LEN])
 {
-	int family = bench_vip_family(vip), hlen = family == 4 ? 20 : 40;
-	uint8_t src[16], dst[16], *ip = frame + 14, *tcp = ip + hlen;
+	int family = bench_vip_family(vip);
+	uint8_t dst[16];
 
-	client_address(i, family, src);
 	vip_address(vip, family, dst);
-	memset(frame, 0, FRAME_LEN);
-	memcpy(frame, (uint8_t[14]){2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}, 14);
-	put16(frame + 12, family == 4 ? 0x0800 : 0x86dd);
-	ip[0] = family == 4 ? 0x45 : 0x60;
-	if (family == 4) {
-		put16(ip + 2, FRAME_LEN - 14);
-		put16(ip + 6, 0x4000);
-		ip[8] = 57;
-		ip[9] = 6;
-		memcpy(ip + 12, src + 12, 4);
-		memcpy(ip + 16, dst + 12, 4);
-		put16(ip + 10, header_check(ip));
-	} else {
-		put16(ip + 4, FRAME_LEN - 14 - 40);
-		ip[6] = 6;
-		ip[7] = 57;
-		memcpy(ip + 8, src, 16);
-		memcpy(ip + 24, dst, 16);
-	}
-	put16(tcp, client_port(i));
-	put16(tcp + 2, PORT);
-	tcp[12] = 5 << 4;
-	tcp[13] = kind == PACKET_SYN ? 0x02 : 0x10;
-}
-
-/* The whole map as memory; NULL on failure. Left mapped until the process ends. */
-static void *memory_of(const struct bpf_map *map)
-{
-	size_t page = sysconf(_SC_PAGESIZE), value = (bpf_map__value_size(map) + 7) & ~7u;
-	size_t size = (value * bpf_map__max_entries(map) + page - 1) / page * page;
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
-
-	return p == MAP_FAILED ? NULL : p;
+	bench_client_frame(i, family, dst, PORT, kind == PACKET_SYN ? BENCH_TCP_SYN : BENCH_TCP_ACK,
+			   frame);
 }
 
 static void put_node(struct lb_backend *b, struct lb_load *load, uint32_t id)
 {
 	int family = id <= NODES || id > SIZED_BASE ? 4 : 6;
 
-	client_address(0xe00000 + id, family, (uint8_t *)b->addr);
+	bench_client_address(0xe00000 + id, family, (uint8_t *)b->addr);
 	vip_address(VIP_NONE, family, (uint8_t *)b->src);
 	b->dmac[0] = b->smac[0] = 2;
 	b->dmac[5] = id;
@@ -233,9 +164,9 @@ static struct lb_slot slot_of(enum pool pool, uint32_t i)
 /* Members and turns of a pool whose size is measured. */
 static int put_pool(struct bench_balancer *b, uint32_t pool, uint32_t n)
 {
-	struct lb_members *members = memory_of(b->skel->maps.members);
-	struct lb_turns *turns = memory_of(b->skel->maps.turns);
-	struct lb_pool *pools = memory_of(b->skel->maps.pools);
+	struct lb_members *members = bench_maps_memory(b->skel->maps.members);
+	struct lb_turns *turns = bench_maps_memory(b->skel->maps.turns);
+	struct lb_pool *pools = bench_maps_memory(b->skel->maps.pools);
 
 	if (!members || !turns || !pools)
 		return -ENOMEM;
@@ -248,23 +179,18 @@ static int put_pool(struct bench_balancer *b, uint32_t pool, uint32_t n)
 
 static int put_tables(struct bench_balancer *b)
 {
-	struct lb_control *control = memory_of(b->skel->maps.data_control);
-	struct lb_vip_cell *index = memory_of(b->skel->maps.vip_index);
-	struct lb_vip *vips = memory_of(b->skel->maps.vips);
-	struct lb_slot *slots = memory_of(b->skel->maps.slots);
-	struct lb_backend *backends = memory_of(b->skel->maps.backends);
-	struct lb_load *loads = memory_of(b->skel->maps.loads);
+	struct lb_control *control = bench_maps_memory(b->skel->maps.data_control);
+	struct lb_vip_cell *index = bench_maps_memory(b->skel->maps.vip_index);
+	struct lb_vip *vips = bench_maps_memory(b->skel->maps.vips);
+	struct lb_slot *slots = bench_maps_memory(b->skel->maps.slots);
+	struct lb_backend *backends = bench_maps_memory(b->skel->maps.backends);
+	struct lb_load *loads = bench_maps_memory(b->skel->maps.loads);
 
 	if (!control || !index || !vips || !slots || !backends || !loads)
 		return -ENOMEM;
 	b->loads = loads;
 	b->slots = slots;
-	lb_hash_expand((__u64[2]){0x0123456789abcdefULL, 0xfedcba9876543210ULL}, &control->hash);
-	control->epoch = EPOCH;
-	control->new_entries_per_s = 1000000000;
-	control->replies_per_s = 1000000;
-	control->n_cpus = b->cpus;
-	control->abi = LB_ABI_VERSION;
+	bench_maps_control(control, EPOCH, b->cpus);
 	for (uint32_t id = 1; id <= 2 * NODES; id++)
 		put_node(&backends[id], &loads[id], id);
 	for (uint32_t id = SIZED_BASE + 1; id <= SIZED_BASE + bench_sizes[BENCH_SIZES - 1]; id++)
@@ -291,8 +217,8 @@ static int put_entries(struct bench_balancer *b)
 		uint32_t n = BATCH;
 
 		for (uint32_t j = 0; j < BATCH; j++) {
-			client_address(i + j, 4, (uint8_t *)keys[j].saddr);
-			keys[j].sport = htons(client_port(i + j));
+			bench_client_address(i + j, 4, (uint8_t *)keys[j].saddr);
+			keys[j].sport = htons(bench_client_port(i + j));
 			keys[j].vip = VIP_ENTRY;
 			flows[j].backend = 1 + (i + j) % NODES;
 		}
@@ -305,12 +231,8 @@ static int put_entries(struct bench_balancer *b)
 
 static int size_maps(struct bench_balancer *b)
 {
-	int r = 0;
+	int r = bench_maps_size(b->skel, b->cpus);
 
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.vip_stats, b->cpus * LB_VIPS_MAX);
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.backend_stats, b->cpus * LB_BACKENDS_MAX);
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.reasons, b->cpus * LB_REASONS_MAX);
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.limits, b->cpus);
 	r = r ?: bpf_map__set_max_entries(b->skel->maps.slots, POOLS * LB_SLOTS_MAX);
 	return r ?: bpf_map__set_max_entries(b->skel->maps.flows, ENTRY_ROOM);
 }
@@ -413,9 +335,9 @@ int bench_memory(struct bench_memory *ret_memory)
 		return -errno;
 	r = load_nat_tables(skel);
 	if (!r) {
-		bpf_object__for_each_map(map, skel->obj)
-			if (map != skel->maps.nat_flows && map != skel->maps.nat_replies)
-				m.defaults += memory_used(bpf_map__fd(map));
+		bpf_object__for_each_map(map, skel->obj) if (map != skel->maps.nat_flows &&
+							     map != skel->maps.nat_replies)
+			m.defaults += memory_used(bpf_map__fd(map));
 		m.flow = per_entry(skel->maps.flows);
 		m.half_open = per_entry(skel->maps.half_open);
 		m.nat = per_entry(skel->maps.nat_flows) + per_entry(skel->maps.nat_replies);

@@ -15,14 +15,13 @@
 #include <errno.h>
 #include <jansson.h>
 #include <linux/bpf.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "tools/bench_syn/syn.h"
+#include "tools/lib/figures.h"
 #include "tests/bench_programs.skel.h"
 
 #define ROUNDS     9
@@ -54,18 +53,11 @@ struct samples {
 struct bench {
 	struct bench_programs_bpf *programs;
 	struct syn_balancer *balancer;
-	struct syn_loop *empty, *loop;
+	struct bench_run *empty, *loop;
 	struct samples samples[N_POLICIES][N_SIZES];
 	struct samples of_empty;
 	uint32_t rounds;
 };
-
-static int by_value(const void *pa, const void *pb)
-{
-	const double *a = pa, *b = pb;
-
-	return (*a > *b) - (*a < *b);
-}
 
 static int open_all(struct bench *b)
 {
@@ -75,14 +67,18 @@ static int open_all(struct bench *b)
 	if (!b->programs)
 		return -errno;
 	r = syn_balancer_open(&b->balancer);
-	r = r ?: syn_loop_open(bpf_program__fd(b->programs->progs.bench_empty), &b->empty);
-	return r ?: syn_loop_open(syn_balancer_fd(b->balancer), &b->loop);
+	r = r
+		    ?: bench_run_open(bpf_program__fd(b->programs->progs.bench_empty), syn_frame,
+				      NULL, SYN_FRAMES, NULL, &b->empty);
+	return r
+		       ?: bench_run_open(syn_balancer_fd(b->balancer), syn_frame, NULL, SYN_FRAMES,
+					 NULL, &b->loop);
 }
 
 static void close_all(struct bench *b)
 {
-	syn_loop_close(b->loop);
-	syn_loop_close(b->empty);
+	bench_run_close(b->loop);
+	bench_run_close(b->empty);
 	syn_balancer_close(b->balancer);
 	bench_programs_bpf__destroy(b->programs);
 }
@@ -95,12 +91,19 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* The frame that a chunk begins with. A chunk takes one more than BENCH_CHUNK of them. */
+static uint32_t first_of(uint32_t chunk)
+{
+	return 2 * chunk * BENCH_CHUNK;
+}
+
 static int run_empty(struct bench *b)
 {
 	int r = 0;
 
 	for (uint32_t chunk = 0; chunk < SYN_CHUNKS && !r; chunk++)
-		r = syn_loop_run(b->empty, chunk, XDP_PASS, &b->of_empty.ns[chunk][b->rounds]);
+		r = bench_run_from(b->empty, first_of(chunk), XDP_PASS,
+				   &b->of_empty.ns[chunk][b->rounds]);
 	return r;
 }
 
@@ -110,7 +113,7 @@ static int run_chunks(struct bench *b, struct samples *s, uint32_t n_members)
 
 	for (uint32_t chunk = 0; chunk < SYN_CHUNKS && !r; chunk++) {
 		syn_balancer_scrape(b->balancer, n_members);
-		r = syn_loop_run(b->loop, chunk, XDP_TX, &s->ns[chunk][b->rounds]);
+		r = bench_run_from(b->loop, first_of(chunk), XDP_TX, &s->ns[chunk][b->rounds]);
 	}
 	return r;
 }
@@ -183,7 +186,7 @@ static void settle(struct samples *s, uint32_t rounds, double less_least, double
 	double least = 0, median = 0;
 
 	for (uint32_t chunk = 0; chunk < SYN_CHUNKS; chunk++) {
-		qsort(s->ns[chunk], rounds, sizeof(double), by_value);
+		qsort(s->ns[chunk], rounds, sizeof(double), figures_by_value);
 		least += s->ns[chunk][0];
 		median += s->ns[chunk][rounds / 2];
 	}
@@ -246,15 +249,6 @@ static void print_figures(const struct bench *b)
 		}
 }
 
-static void stay_on_one_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	(void)sched_setaffinity(0, sizeof(set), &set); /* without it, figures are only noisier */
-}
-
 static int bench_all(struct bench *b, const char *path)
 {
 	int r = open_all(b);
@@ -284,11 +278,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bench_syn [FILE.json]\n");
 		return 2;
 	}
-	if (mkdir("build", 0755) < 0 && errno != EEXIST)
+	if (figures_make_directory() < 0)
 		return 1;
-	if (mkdir("build/bench", 0755) < 0 && errno != EEXIST)
-		return 1;
-	stay_on_one_cpu();
+	figures_stay_on_one_cpu();
 	r = bench_all(&b, path);
 	close_all(&b);
 	return r < 0;

@@ -2,7 +2,7 @@
 /*
  * bench_syn: new connections a second, by policy and number of members, measured inside the kernel.
  * tables.c: the balancer, with one VIP and one pool that are set up anew for each measurement.
- * loop.c: a program in its loop (tests/lib/bench_loop.bpf.c). main.c: rounds, checks, figures.
+ * main.c: rounds, checks, figures.
  */
 #ifndef TOOLS_BENCH_SYN_SYN_H
 #define TOOLS_BENCH_SYN_SYN_H
@@ -10,16 +10,15 @@
 #include <stdint.h>
 
 #include "maps/vip.h"
-#include "tests/lib/bench_loop.h"
+#include "tools/lib/bench_run.h"
 
-#define SYN_FRAME_LEN   90
 #define SYN_CHUNKS      8 /* of a round: each a run of its own, of BENCH_CHUNK + 1 flows */
 #define SYN_FLOWS       (SYN_CHUNKS * (BENCH_CHUNK + 1))
 #define SYN_FRAMES      (2 * SYN_CHUNKS * BENCH_CHUNK) /* chunk i begins at frame 2 i BENCH_CHUNK */
 #define SYN_MEMBERS_MAX 512
 
-/* SYN number i: all SYN_FRAMES have different sources. */
-void syn_frame(uint32_t i, uint8_t ret_frame[SYN_FRAME_LEN]);
+/* SYN number i: all SYN_FRAMES have different sources. A bench_frame_fn. */
+void syn_frame(const void *unused, uint32_t i, uint8_t ret_frame[BENCH_FRAME_LEN]);
 
 struct syn_balancer;
 
@@ -52,17 +51,5 @@ void syn_balancer_counts(const struct syn_balancer *b, uint32_t n_members,
 
 /* Removes all half-open entries, and forgets which SYNs there were. Returns 0, -errno. */
 int syn_balancer_clear(struct syn_balancer *b, uint32_t *ret_removed);
-
-struct syn_loop;
-
-/* A loop around the program prog_fd. Returns 0, -errno. */
-int syn_loop_open(int prog_fd, struct syn_loop **ret_loop);
-void syn_loop_close(struct syn_loop *l);
-
-/*
- * Runs chunk number `chunk` through it, BENCH_CHUNK + 1 SYNs. ret_ns: nanoseconds a packet.
- * Returns 0; -EPROTO if the last one's action was not `action`; -errno.
- */
-int syn_loop_run(struct syn_loop *l, uint32_t chunk, uint32_t action, double *ret_ns);
 
 #endif

@@ -5,17 +5,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "balancer.skel.h"
-#include "bpf/core/hash.h"
 #include "bpf/core/vip.h"
 #include "maps/backend.h"
 #include "maps/flow.h"
 #include "maps/stats.h"
 #include "maps/table.h"
 #include "tools/bench_syn/syn.h"
+#include "tools/lib/bench_maps.h"
 #include "userspace/agent/maglev.h"
 #include "userspace/agent/turns.h"
 #include "userspace/lib/cleanup.h"
@@ -44,53 +42,10 @@ struct syn_balancer {
 
 static const uint8_t vip_address[16] = {[10] = 0xff, [11] = 0xff, 192, 0, 2, 100};
 
-static void put16(uint8_t *p, uint32_t v)
+void syn_frame(const void *unused, uint32_t i, uint8_t ret_frame[BENCH_FRAME_LEN])
 {
-	p[0] = v >> 8;
-	p[1] = v;
-}
-
-static uint16_t header_check(const uint8_t *p)
-{
-	uint32_t sum = 0;
-
-	for (int i = 0; i < 20; i += 2)
-		sum += (uint32_t)p[i] << 8 | p[i + 1];
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
-/* 10.0.0.0/8 in an order that is not that of memory: an odd factor, so no address comes twice. */
-void syn_frame(uint32_t i, uint8_t ret_frame[SYN_FRAME_LEN])
-{
-	uint8_t *ip = ret_frame + 14, *tcp = ip + 20;
-	uint32_t host = i * 0x9e3779b1u & 0xffffff;
-
-	memset(ret_frame, 0, SYN_FRAME_LEN);
-	memcpy(ret_frame, (uint8_t[14]){2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, 14);
-	ip[0] = 0x45;
-	put16(ip + 2, SYN_FRAME_LEN - 14);
-	put16(ip + 6, 0x4000);
-	ip[8] = 57;
-	ip[9] = 6;
-	memcpy(ip + 12, (uint8_t[4]){10, host >> 16, host >> 8, host}, 4);
-	memcpy(ip + 16, vip_address + 12, 4);
-	put16(ip + 10, header_check(ip));
-	put16(tcp, 1024 + i % 60000);
-	put16(tcp + 2, PORT);
-	tcp[12] = 5 << 4;
-	tcp[13] = 0x02;
-}
-
-/* The whole map as memory; NULL on failure. Left mapped until the process ends. */
-static void *memory_of(const struct bpf_map *map)
-{
-	size_t page = sysconf(_SC_PAGESIZE), value = (bpf_map__value_size(map) + 7) & ~7u;
-	size_t size = (value * bpf_map__max_entries(map) + page - 1) / page * page;
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
-
-	return p == MAP_FAILED ? NULL : p;
+	(void)unused;
+	bench_client_frame(i, 4, vip_address, PORT, BENCH_TCP_SYN, ret_frame);
 }
 
 /* Weights 1, 2, 3, 4 in turn. */
@@ -136,16 +91,16 @@ static void put_vip(struct syn_balancer *b)
 
 static int map_tables(struct syn_balancer *b)
 {
-	b->control = memory_of(b->skel->maps.data_control);
-	b->index = memory_of(b->skel->maps.vip_index);
-	b->vips = memory_of(b->skel->maps.vips);
-	b->pools = memory_of(b->skel->maps.pools);
-	b->slots = memory_of(b->skel->maps.slots);
-	b->turns = memory_of(b->skel->maps.turns);
-	b->members = memory_of(b->skel->maps.members);
-	b->backends = memory_of(b->skel->maps.backends);
-	b->loads = memory_of(b->skel->maps.loads);
-	b->recent = memory_of(b->skel->maps.recent);
+	b->control = bench_maps_memory(b->skel->maps.data_control);
+	b->index = bench_maps_memory(b->skel->maps.vip_index);
+	b->vips = bench_maps_memory(b->skel->maps.vips);
+	b->pools = bench_maps_memory(b->skel->maps.pools);
+	b->slots = bench_maps_memory(b->skel->maps.slots);
+	b->turns = bench_maps_memory(b->skel->maps.turns);
+	b->members = bench_maps_memory(b->skel->maps.members);
+	b->backends = bench_maps_memory(b->skel->maps.backends);
+	b->loads = bench_maps_memory(b->skel->maps.loads);
+	b->recent = bench_maps_memory(b->skel->maps.recent);
 	return b->control && b->index && b->vips && b->pools && b->slots && b->turns &&
 			       b->members && b->backends && b->loads && b->recent
 		       ? 0
@@ -154,11 +109,7 @@ static int map_tables(struct syn_balancer *b)
 
 static void put_tables(struct syn_balancer *b)
 {
-	lb_hash_expand((__u64[2]){0x0123456789abcdefULL, 0xfedcba9876543210ULL}, &b->control->hash);
-	b->control->epoch = EPOCH;
-	b->control->new_entries_per_s = 4000000000;
-	b->control->n_cpus = b->cpus;
-	b->control->abi = LB_ABI_VERSION;
+	bench_maps_control(b->control, EPOCH, b->cpus);
 	for (uint32_t id = 1; id <= SYN_MEMBERS_MAX; id++)
 		put_node(&b->backends[id], id);
 	put_vip(b);
@@ -166,12 +117,8 @@ static void put_tables(struct syn_balancer *b)
 
 static int size_maps(struct syn_balancer *b)
 {
-	int r = 0;
+	int r = bench_maps_size(b->skel, b->cpus);
 
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.vip_stats, b->cpus * LB_VIPS_MAX);
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.backend_stats, b->cpus * LB_BACKENDS_MAX);
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.reasons, b->cpus * LB_REASONS_MAX);
-	r = r ?: bpf_map__set_max_entries(b->skel->maps.limits, b->cpus);
 	return r ?: bpf_map__set_max_entries(b->skel->maps.half_open, HALF_OPEN);
 }
 
