@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define LB_ABI_VERSION 2
+#define LB_ABI_VERSION 3
 
 #define LB_NAME_MAX 64 /* names of nodes, pools and VIPs, with the final NUL */
 

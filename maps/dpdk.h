@@ -67,7 +67,8 @@ struct lb_nat_reply_bucket {
 LB_STATIC_SIZE(struct lb_nat_reply_bucket, 512);
 
 /*
- * Map "dpdk_workers": one line for each worker, written by it alone. What it saw before `tick` it
+ * Map "dpdk_workers": two lines for each worker. The first is written by it alone, the second by the
+ * thread beside the workers, which counts what all devices lost in the entry of worker 0. What it saw before `tick` it
  * does not hold any more, so a scan or a free cell waits until every worker's tick has moved.
  */
 struct lb_worker {
@@ -80,7 +81,10 @@ struct lb_worker {
 	__u64 kernel_full;  /* … that it did not take: freed */
 	__u64 from_kernel;  /* frames of the kernel sent on */
 	__u64 no_port;	    /* for a device that is none of ours: freed */
+	__u64 missed;	    /* frames that found a device's queue full: workers were too slow */
+	__u64 no_buffers;   /* … that the device had no buffer for */
+	__u64 pad[6];
 } __attribute__((aligned(8)));
-LB_STATIC_SIZE(struct lb_worker, 64);
+LB_STATIC_SIZE(struct lb_worker, 128);
 
 #endif

@@ -62,6 +62,7 @@ static void xdp_never_stops_and_excuses_nothing(void **state)
 	assert_int_equal(dataplane_step(&d, 1, 1000), DATAPLANE_AS_IT_WAS);
 	assert_false(d.stopped);
 	assert_false(dataplane_excuses(&d, 0, 1000));
+	assert_true(dataplane_lossy(&d) == 0);
 	assert_false(dataplane_serves(&d, 0));
 	assert_false(dataplane_serves(&d, 1));
 }
@@ -206,6 +207,57 @@ static void a_short_pause_is_no_stop(void **state)
 	assert_false(dataplane_excuses(&w.d, w.now_ms - 500, w.now_ms));
 }
 
+/* Seconds in which so many frames come to worker 0 and so many more find its queue full. */
+static void seconds(struct world *w, int n, uint64_t received, uint64_t missed)
+{
+	for (int i = 0; i < n; i++) {
+		w->workers[0].received += received;
+		w->workers[0].missed += missed;
+		go(w, 1000, 1);
+	}
+}
+
+static void what_queues_lose_is_told_and_forgotten(void **state)
+{
+	struct world w;
+
+	(void)state;
+	memset(&w, 0, sizeof(w));
+	w.now_ms = 1000;
+	w.workers[0].missed = 1000000; /* in an earlier life */
+	worker_round(&w, 0);
+	dataplane_init(&w.d, w.workers, ticks(w.now_ms), w.now_ms);
+	seconds(&w, 3, 1000, 0);
+	assert_true(w.d.loss == 0);
+	assert_true(dataplane_lossy(&w.d) == 0);
+	seconds(&w, 3, 1000, 250);
+	assert_in_range((int)(1000 * w.d.loss), 199, 201);
+	assert_in_range((int)(1000 * dataplane_lossy(&w.d)), 589, 592); /* 1 - 0.8^4 */
+	seconds(&w, 1, 1000, 0);
+	assert_in_range((int)(1000 * w.d.loss), 139, 141);
+	seconds(&w, 20, 1000, 0);
+	assert_true(dataplane_lossy(&w.d) < 0.001);
+	w.workers[0].received = w.workers[0].missed = 0; /* maps anew */
+	go(&w, 2000, 1);
+	assert_true(w.d.loss < 0.001);
+	w.workers[0].unsent += 10;
+	w.workers[0].no_buffers += 10;
+	seconds(&w, 1, 90, 0);
+	assert_in_range((int)(1000 * w.d.loss), 199, 201);
+}
+
+static void the_share_of_workers_that_stand_still_is_lost(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w, 4);
+	go(&w, 2000, 3);
+	assert_in_range((int)(1000 * dataplane_lossy(&w.d)), 249, 251);
+	go(&w, 2000, 4);
+	assert_true(dataplane_lossy(&w.d) == 0);
+}
+
 static void an_agent_that_starts_first_waits_for_workers(void **state)
 {
 	struct world w;
@@ -273,6 +325,8 @@ int main(void)
 		cmocka_unit_test(what_is_heard_during_a_stop_proves_nothing),
 		cmocka_unit_test(a_worker_that_stands_still_beside_others_is_told_and_is_no_stop),
 		cmocka_unit_test(a_short_pause_is_no_stop),
+		cmocka_unit_test(what_queues_lose_is_told_and_forgotten),
+		cmocka_unit_test(the_share_of_workers_that_stand_still_is_lost),
 		cmocka_unit_test(an_agent_that_starts_first_waits_for_workers),
 		cmocka_unit_test(an_agent_that_starts_after_a_crash_dates_the_stop_back),
 		cmocka_unit_test(a_worker_may_read_the_clock_a_little_later_than_we),

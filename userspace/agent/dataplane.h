@@ -26,6 +26,7 @@
 #define DATAPLANE_DOUBT_MS 100	/* … what ends now without an answer may be our own fault */
 #define DATAPLANE_PROOF_MS 15000 /* after its return its links may take so long to come up */
 #define DATAPLANE_GRACE_MS 1000	/* after that neighbours and lost SYNs take a moment */
+#define DATAPLANE_LOSS_MS  1000	/* lost frames are looked at so often */
 
 enum dataplane_change { DATAPLANE_AS_IT_WAS, DATAPLANE_STOPPED, DATAPLANE_BACK };
 
@@ -40,6 +41,10 @@ struct dataplane {
 	int64_t quiet_ms;     /* since the latest round of any worker; INT64_MAX: none is there */
 	uint32_t n_running;   /* workers that do their rounds */
 	uint32_t n_stuck;     /* workers that are there and do not */
+	uint64_t n_received;  /* frames of all workers, those that were lost included */
+	uint64_t n_lost;      /* … that came to a queue that was full, or that found no way out */
+	int64_t counted_ms;   /* when these two were read; 0: not yet */
+	double loss;	      /* share of frames lost: the worst second of late, slowly forgotten */
 	int64_t ticked_ms;    /* hold_step() saw it stopped; 0: it was not */
 	uint64_t n_stops;
 	uint64_t n_ignored; /* checks that were no evidence */
@@ -62,6 +67,12 @@ void dataplane_heard(struct dataplane *d, int64_t now_ms);
  * that be for want of a data plane?
  */
 bool dataplane_excuses(const struct dataplane *d, int64_t started_ms, int64_t now_ms);
+
+/*
+ * Share of checks that frames lost by workers explain: those their ports lost, and all that come to
+ * the queue of one that stands still.
+ */
+double dataplane_lossy(const struct dataplane *d);
 
 /* Look up the devices of the configuration: they are made by sluice-dpdk, so they come late. */
 void dataplane_serve(struct dataplane *d, const struct config *cfg);

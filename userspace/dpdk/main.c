@@ -20,6 +20,7 @@
 #include "userspace/agent/version.h"
 #include "userspace/dpdk/devices.h"
 #include "userspace/dpdk/eal.h"
+#include "userspace/dpdk/missed.h"
 #include "userspace/dpdk/ports.h"
 #include "userspace/dpdk/tables.h"
 #include "userspace/dpdk/worker.h"
@@ -48,6 +49,7 @@ struct host {
 	uint16_t n_ports;
 	struct worker *workers;
 	uint16_t n_workers;
+	struct missed missed;
 	bool lost_tables;
 };
 
@@ -314,8 +316,10 @@ static bool all_do_their_rounds(const struct host *h)
 static void *watch(void *arg)
 {
 	struct host *h = arg;
+	struct lb_worker *first = h->workers[0].shared;
 
 	while (!stop_asked) {
+		missed_count(&h->missed, h->ports, h->n_ports, &first->missed, &first->no_buffers);
 		if (all_do_their_rounds(h))
 			(void)sd_notify(0, "WATCHDOG=1");
 		if (dpdk_tables_gone(&h->tables)) {
@@ -334,6 +338,9 @@ static void print_counters(const struct host *h)
 	for (uint16_t i = 0; i < h->n_workers; i++) {
 		const struct lb_worker *w = h->workers[i].shared;
 
+		if (w->missed || w->no_buffers)
+			log_info("frames lost before a worker had them: %llu found their queue "
+				 "full, %llu no buffer", w->missed, w->no_buffers);
 		log_info("worker %u: received %llu, sent %llu, unsent %llu, to the kernel %llu "
 			 "(refused %llu), from the kernel %llu, without a port %llu", i,
 			 w->received, w->sent, w->unsent, w->to_kernel, w->kernel_full,
@@ -351,6 +358,7 @@ static int run(struct host *h)
 	pthread_t watcher;
 	int r;
 
+	missed_init(&h->missed);
 	r = rte_ctrl_thread_create(&watcher, "sluice-watch", NULL, watch, h);
 	if (r) {
 		log_error("cannot start a thread: %s", strerror(-r));
