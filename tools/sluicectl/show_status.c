@@ -10,6 +10,7 @@
 #include "userspace/lib/cleanup.h"
 
 #define NOT_HEALTHY_MOST 20
+#define LOSS_SHOWN	 0.001
 
 static enum table_colour colour_of_pool(const char *state)
 {
@@ -208,6 +209,17 @@ static void show_dataplane(const json_t *d)
 	if (num(d, "workers_stuck") && !flag(d, "stopped"))
 		printf("WORKERS THAT STAND STILL: %lld, and with them what comes to their queues\n",
 		       num(d, "workers_stuck"));
+	if (json_number_value(json_object_get(d, "loss")) >= LOSS_SHOWN)
+		printf("OVERLOADED: %.1f %% of frames are lost, since workers are too slow for them\n",
+		       100 * json_number_value(json_object_get(d, "loss")));
+}
+
+static void show_doubted(const json_t *checks)
+{
+	if (num(checks, "doubted"))
+		printf("NODES THAT DO NOT ANSWER, AND STAY AS THEY ARE: %lld. All on their way are "
+		       "silent, or more is lost there than they can be blamed for\n",
+		       num(checks, "doubted"));
 }
 
 static void show_attention(const json_t *nodes)
@@ -253,6 +265,7 @@ void show_status(const json_t *json)
 	}
 	show_interfaces(json_object_get(json, "interfaces"));
 	show_dataplane(json_object_get(json, "dataplane"));
+	show_doubted(json_object_get(json, "checks"));
 	printf("\n");
 	show_vips(json);
 	printf("\n");

@@ -51,6 +51,7 @@ struct agent {
 	struct scan_nat *scan_nat;
 	struct probe_engine *probes;
 	struct dataplane dataplane;
+	int64_t asked_ms; /* latest silence.asked_ms of any node */
 	struct fallback *fallback;
 	struct pool **pools;
 	uint32_t n_pools;

@@ -8,6 +8,7 @@
 #include "userspace/agent/export_priv.h"
 #include "userspace/agent/fallback.h"
 #include "userspace/agent/fallback_server.h"
+#include "userspace/agent/hold.h"
 #include "userspace/agent/interfaces.h"
 #include "userspace/agent/retire.h"
 #include "userspace/agent/scan_nat.h"
@@ -195,6 +196,8 @@ VALUE(dpdk_stopped, OF_WORKERS(dataplane(now)->stopped))
 VALUE(dpdk_stopped_s, OF_WORKERS(dataplane(now)->stopped
 					 ? export_age_s(now, dataplane(now)->stopped_ms) : 0))
 VALUE(dpdk_stops, OF_WORKERS(dataplane(now)->n_stops))
+VALUE(dpdk_loss, OF_WORKERS(dataplane(now)->loss))
+VALUE(doubted, hold_doubted(now->agent))
 VALUE(dpdk_ignored, OF_WORKERS(dataplane(now)->n_ignored))
 
 static void dpdk_workers(const struct export_now *now, struct export_text *t)
@@ -224,6 +227,14 @@ static void dpdk_frames(const struct export_now *now, struct export_text *t)
 				   "from_kernel", NULL);
 		export_text_sample(t, (double)w->no_port, "worker", name, "what", "no_port", NULL);
 	}
+}
+
+static void dpdk_missed(const struct export_now *now, struct export_text *t)
+{
+	const struct lb_worker *w = now->agent->tables.dpdk_workers;
+
+	export_text_sample(t, OF_WORKERS(w[0].missed), "why", "queue_full", NULL);
+	export_text_sample(t, OF_WORKERS(w[0].no_buffers), "why", "no_buffers", NULL);
 }
 
 /* --- fallback --------------------------------------------------------------------------------- */
@@ -338,6 +349,9 @@ static const struct export_family families[] = {
 	       "Health checks and scrapes of nodes that ended, by outcome on the wire."),
 	GAUGE("sluice_probe_targets", probe_targets, "Pages that are asked again and again."),
 	GAUGE("sluice_probes_in_flight", probes_in_flight, "Checks and scrapes under way."),
+	GAUGE("sluice_nodes_doubted", doubted,
+	      "Nodes that do not answer and stay as they are: all on their way are silent, or more "
+	      "is lost on it than they can be blamed for."),
 	COUNT("sluice_probe_connections_total", probe_connections, "Connections opened to nodes."),
 	GAUGE("sluice_probe_late_seconds", probe_late,
 	      "How far the worst start of a check was behind its time in the last 10 to 20 s."),
@@ -370,6 +384,11 @@ static const struct export_family families[] = {
 	COUNT("sluice_dpdk_stops_total", dpdk_stops, "How often poll-mode workers stopped."),
 	GAUGES("sluice_dpdk_workers", dpdk_workers,
 	       "Poll-mode workers; stuck: there, and without a round for 0.5 s."),
+	COUNTS("sluice_dpdk_missed_frames_total", dpdk_missed,
+	       "Frames that were lost before a worker had them, since workers were too slow."),
+	GAUGE("sluice_dpdk_loss_ratio", dpdk_loss,
+	      "Share of frames lost by devices and workers: the worst second of late, forgotten "
+	      "within some ten."),
 	COUNT("sluice_dpdk_checks_ignored_total", dpdk_ignored,
 	      "Checks without an answer that did not count, as no worker ran."),
 	COUNTS("sluice_dpdk_frames_total", dpdk_frames, "Frames of poll-mode workers."),

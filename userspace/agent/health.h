@@ -78,6 +78,7 @@ struct health_probe {
 	uint32_t http_status; /* 0: none */
 	double rtt_ms;        /* of a probe that passed */
 	int64_t started_ms;
+	bool doubtful; /* silence, and the way may be to blame: counted, but not enough to be down */
 	const char *detail; /* what came back, in words ("503 Loading model"), for the cause of a
 			       change; NULL or "": none. Read during the call only */
 };
@@ -171,6 +172,7 @@ struct health {
 	bool seen;             /* it has worked as far as anybody knows */
 	bool cold;             /* it warms up before it is healthy */
 	bool busy;             /* last probe: accepted, not answered, and not counted for that */
+	bool doubted;          /* it would be down, but its last probes were doubtful */
 	struct score_ewma latency; /* milliseconds of a probe */
 	struct score_ewma latency_capped; /* likewise; what is judged by */
 

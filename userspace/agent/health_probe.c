@@ -69,7 +69,7 @@ static void pass(const struct health_step *st)
 
 	h->failures = h->refusals = 0;
 	h->unanswered_ms = -1;
-	h->busy = false;
+	h->busy = h->doubted = false;
 	if (!passes_count(h, st->now_ms)) {
 		h->passes = 0;
 		return;
@@ -94,6 +94,11 @@ static void pass(const struct health_step *st)
 static bool is_answer(enum health_result result)
 {
 	return result == HEALTH_STATUS_LOADING || result == HEALTH_STATUS_BAD;
+}
+
+static bool is_silence(enum health_result result)
+{
+	return result == HEALTH_UNREACHABLE || result == HEALTH_ANSWER_TIMEOUT;
 }
 
 static enum health_cause cause_of_result(enum health_result result)
@@ -132,11 +137,15 @@ static void fail(const struct health_step *st, const struct health_probe *probe,
 	char how[HEALTH_DETAIL_MAX];
 
 	describe_failure(probe, how);
+	if (h->doubted && !is_silence(probe->result))
+		h->failures = 0; /* what was doubted does not add up with what is sure */
 	if (h->failures < UINT32_MAX)
 		h->failures++;
 	if (h->holds && h->under == LB_STATE_UNHEALTHY)
 		h->hold_until_ms = st->now_ms + health_hold_ms(h, st->s); /* since it failed last */
-	if (!enough && h->failures < fall) {
+	enough = enough || h->failures >= fall;
+	h->doubted = enough && probe->doubtful && health_may_serve(h);
+	if (!enough || h->doubted) {
 		health_happen(st, HEALTH_EV_FAIL, kind, "%s", how);
 		return;
 	}
@@ -189,6 +198,7 @@ static void unanswered(const struct health_step *st, const struct health_probe *
 	h->passes = h->refusals = 0;
 	h->unanswered_ms = first_ms;
 	h->busy = health_may_serve(h) && (counter ? progresses(h, st->s, st->now_ms) : !long_since);
+	h->doubted = h->doubted && !h->busy;
 	if (!h->busy)
 		fail(st, probe, !counter && long_since);
 }
@@ -214,7 +224,7 @@ static void says_it_drains(const struct health_step *st, const struct health_pro
 
 	h->passes = h->refusals = h->failures = 0;
 	h->unanswered_ms = -1;
-	h->busy = false;
+	h->busy = h->doubted = false;
 	health_leave(st, true);
 	describe_failure(probe, how);
 	health_happen(st, HEALTH_EV_LEAVING, HEALTH_CAUSE_SAID_DRAINING, "%s", how);

@@ -88,3 +88,81 @@ bool hold_excuses(const struct node *node, const struct probe_result *res)
 	look(agent, res->now_ms);
 	return dataplane_excuses(&agent->dataplane, res->started_ms, res->now_ms);
 }
+
+/* --- silence ---------------------------------------------------------------------------------- */
+
+static void hear(struct node *node, const struct probe_result *res)
+{
+	struct agent *agent = node->agent;
+
+	if (is_silence(res->outcome)) {
+		silence_nothing(&node->silence);
+		return;
+	}
+	silence_word(&node->silence, res->started_ms, res->now_ms);
+	if (node->silence.asked_ms > agent->asked_ms)
+		agent->asked_ms = node->silence.asked_ms;
+}
+
+void hold_hear_page(struct node *node, const struct probe_result *res)
+{
+	if (res->outcome != PROBE_LOCAL && !hold_excuses(node, res))
+		hear(node, res);
+}
+
+/* It has live flows, and should answer as `node` does, by the same device. */
+static bool is_peer(const struct node *node, const struct node *other)
+{
+	return other != node && other->hop.ifindex == node->hop.ifindex && other->health.seen &&
+	       health_alive(&other->health);
+}
+
+/* Some are enough; and when nobody was heard at all, that there are any is all there is to know. */
+static void look_at_peers(const struct node *node, struct silence_case *c)
+{
+	const struct agent *agent = node->agent;
+	const int64_t since_ms = node->silence.since_ms;
+
+	for (uint32_t i = 0; i < agent->n_pools; i++)
+		for (uint32_t k = 0; k < agent->pools[i]->n_nodes; k++) {
+			const struct node *other = agent->pools[i]->nodes[k];
+
+			if (!is_peer(node, other))
+				continue;
+			c->n_peers++;
+			if (other->silence.asked_ms >= since_ms)
+				c->peers[c->n_heard++] = other->silence.loss;
+			if (c->n_heard == SILENCE_PEERS || agent->asked_ms < since_ms)
+				return;
+		}
+}
+
+bool hold_doubts(struct node *node, const struct probe_result *res)
+{
+	const struct dataplane *d = &node->agent->dataplane;
+	struct silence_case c = {};
+
+	hear(node, res);
+	if (!is_silence(res->outcome)) {
+		silence_row_ends(&node->silence);
+		return false;
+	}
+	silence_row_grows(&node->silence, res->started_ms, res->now_ms);
+	if (!node->health.seen || !health_alive(&node->health))
+		return false; /* it has nothing to lose */
+	c.n = node->silence.n;
+	c.for_ms = res->now_ms - node->silence.since_ms;
+	c.lossy = dataplane_serves(d, node->hop.ifindex) ? dataplane_lossy(d) : 0;
+	look_at_peers(node, &c);
+	return silence_is_doubtful(&c);
+}
+
+uint32_t hold_doubted(const struct agent *agent)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < agent->n_pools; i++)
+		for (uint32_t k = 0; k < agent->pools[i]->n_nodes; k++)
+			n += agent->pools[i]->nodes[k]->health.doubted;
+	return n;
+}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What dataplane.h sees, brought to the agent: said once, and to each check that it concerns. */
+/*
+ * What dataplane.h sees, brought to the agent: said once, and to each check that it concerns; and
+ * what nodes on the same way say of each other's silence (silence.h).
+ */
 #ifndef SLUICE_AGENT_HOLD_H
 #define SLUICE_AGENT_HOLD_H
 
@@ -20,5 +23,17 @@ void hold_step(struct agent *agent, int64_t now_ms);
  * been at work?
  */
 bool hold_excuses(const struct node *node, const struct probe_result *res);
+
+/*
+ * Every result of a check that is not excused: what it says of the node, and of the way to it, is
+ * remembered. Was there no word, and may that be the fault of the way (silence.h)?
+ */
+bool hold_doubts(struct node *node, const struct probe_result *res);
+
+/* Nodes that would be down, if it were not the way that may be to blame for their silence. */
+uint32_t hold_doubted(const struct agent *agent);
+
+/* Every result of a scrape: what it says of the way is remembered. */
+void hold_hear_page(struct node *node, const struct probe_result *res);
 
 #endif

@@ -245,6 +245,7 @@ static void on_check(struct probe *p, void *userdata, const struct probe_result 
 				  res->now_ms);
 		return;
 	}
+	probe.doubtful = hold_doubts(node, res);
 	probe.rtt_ms = (double)res->rtt_us / 1000;
 	probe.started_ms = res->started_ms;
 	probe.detail = node->last_cause;
@@ -384,6 +385,7 @@ static void on_scrape(struct probe *p, void *userdata, const struct probe_result
 	const char *cause = res->cause;
 
 	(void)p;
+	hold_hear_page(node, res);
 	if (res->outcome == PROBE_PASS &&
 	    metrics_reader_end(page->reader, end, &page->sample) == 0) {
 		if (page->failing)

@@ -12,6 +12,7 @@
 #include "userspace/agent/nexthop.h"
 #include "userspace/agent/probe.h"
 #include "userspace/agent/score.h"
+#include "userspace/agent/silence.h"
 
 struct agent;
 struct pool;
@@ -54,6 +55,7 @@ struct node {
 	uint64_t n_checks;
 	uint64_t n_check_failures;
 	uint64_t n_transitions;
+	struct silence silence;
 
 	struct node_page pages[PRESET_SOURCES_MAX];
 	uint32_t n_pages;

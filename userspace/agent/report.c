@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "userspace/agent/discovery.h"
+#include "userspace/agent/hold.h"
 #include "userspace/agent/interfaces.h"
 #include "userspace/agent/version.h"
 
@@ -188,11 +189,11 @@ static json_t *report_dataplane(const struct agent *agent, int64_t now_ms)
 
 	if (!d->workers)
 		return json_pack("{ss sb}", "kind", "xdp", "stopped", 0);
-	return json_pack("{ss sb sI sI sI si si}", "kind", "dpdk", "stopped", d->stopped,
+	return json_pack("{ss sb sI sI sI si si sI sf}", "kind", "dpdk", "stopped", d->stopped,
 			 "stopped_ms", (json_int_t)(d->stopped ? now_ms - d->stopped_ms : 0),
 			 "stops", (json_int_t)d->n_stops, "checks_ignored",
 			 (json_int_t)d->n_ignored, "workers", (int)d->n_running, "workers_stuck",
-			 (int)d->n_stuck);
+			 (int)d->n_stuck, "lost", (json_int_t)d->n_lost, "loss", d->loss);
 }
 
 static json_t *report_interfaces(const struct agent *agent)
@@ -248,7 +249,10 @@ static json_t *report_flows(const struct agent *agent)
 			 (json_int_t)s->lost);
 }
 
-/* late_max_ms: how far the worst start of a probe was behind its time, in the last 5 to 10 s. */
+/*
+ * late_max_ms: how far the worst start of a probe was behind its time, in the last 5 to 10 s;
+ * doubted: nodes whose silence is not held against them.
+ */
 static json_t *report_probes(const struct agent *agent)
 {
 	struct probe_stats s;
@@ -256,8 +260,9 @@ static json_t *report_probes(const struct agent *agent)
 
 	probe_engine_stats(agent->probes, &s);
 	late_ms = s.late_max_ms > agent->late_before_ms ? s.late_max_ms : agent->late_before_ms;
-	return json_pack("{si si sI sI}", "probes", (int)s.probes, "in_flight", (int)s.in_flight,
-			 "started", (json_int_t)s.started, "late_max_ms", (json_int_t)late_ms);
+	return json_pack("{si si sI sI si}", "probes", (int)s.probes, "in_flight",
+			 (int)s.in_flight, "started", (json_int_t)s.started, "late_max_ms",
+			 (json_int_t)late_ms, "doubted", (int)hold_doubted(agent));
 }
 
 static bool is_in_order(const struct node *node)
