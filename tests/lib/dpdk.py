@@ -10,7 +10,7 @@ import os
 from sluice_testbed import Host, TestbedError
 from sluice_testbed.plan import Leg
 
-from tests.lib import BUILD
+from tests.lib import BUILD, ROOT
 from tests.lib.wait import wait_until
 
 DRIVERS = ("net_af_packet", "net_af_xdp")
@@ -30,6 +30,12 @@ def default_driver() -> str:
     if value not in DRIVERS:
         raise TestbedError(f"DPDK_DRIVER={value}: accepted are {', '.join(DRIVERS)}")
     return value
+
+
+def nice_of_unit() -> str:
+    """The priority that the service manager gives it: clients and nodes share our cores."""
+    with open(os.path.join(ROOT, "tools/systemd/sluice-dpdk.service.in"), encoding="utf-8") as f:
+        return next(line.split("=")[1].strip() for line in f if line.startswith("Nice="))
 
 
 class Dpdk:
@@ -95,8 +101,8 @@ class Dpdk:
 
     def start(self, config_path: str, timeout_s: float = 20, **kwargs) -> "Dpdk":
         """kwargs: as subprocess.Popen."""
-        argv = [os.path.join(BUILD, "sluice-dpdk"), "--config", config_path,
-                "--idle-us", str(self.idle_us)]
+        argv = ["nice", "-n", nice_of_unit(), os.path.join(BUILD, "sluice-dpdk"),
+                "--config", config_path, "--idle-us", str(self.idle_us)]
         self.process = self.host.popen(argv, name="sluice-dpdk", **kwargs)
         wait_until(self._ready, timeout_s, "sluice-dpdk forwards", interval_s=0.05)
         return self
