@@ -14,6 +14,8 @@ PREFIX ?= /usr/local
 ARCH   := $(shell gcc -print-multiarch 2>/dev/null)
 FUZZ_S ?= 60
 JOBS   ?= $(shell nproc)
+# san or tsan: namespace tests run those builds of the programs, and fail for what they report
+export SLUICE_PROGRAMS := $(PROGRAMS)
 
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(B)/pycache
 
@@ -32,6 +34,7 @@ CFLAGS  ?= -O2 -g
 ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) $(INCS) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -MMD -MP
 LIBS     = $(shell pkg-config --libs $(PKGS)) -lresolv -lm -lpthread
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+TSAN    := -fsanitize=thread -fno-omit-frame-pointer -O1
 # What is missing is said here, and not by the linker; targets that begin with deps see to it.
 ifneq ($(filter-out help deps clean demo churn drills test,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(shell \
@@ -55,8 +58,9 @@ SKELS      := $(BPF_OBJS:.bpf.o=.skel.h) $(TBPF_OBJS:.bpf.o=.skel.h)
 LIB_SRC    := $(filter-out userspace/agent/main.c,$(wildcard userspace/agent/*.c userspace/lib/*.c))
 LIB_OBJS   := $(LIB_SRC:%.c=$(B)/obj/%.o)
 SAN_OBJS   := $(LIB_SRC:%.c=$(B)/san/%.o)
+TSAN_OBJS  := $(LIB_SRC:%.c=$(B)/tsan/%.o)
 TOOL_NAMES := $(filter-out lib %_dpdk,$(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c)))))
-TOOL_LIB   := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tools/lib/*.c))
+TOOL_LIB   := $(wildcard tools/lib/*.c)
 TOOLS      := $(TOOL_NAMES:%=$(B)/%)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 ROOT_TESTS := $(patsubst tests/kernel/%.c,$(B)/tests/kernel/%,$(wildcard tests/kernel/test_*.c))
@@ -96,10 +100,17 @@ $(B)/san/%.o: %.c | $(SKELS)
 	$(say) 'CC(san)' $<
 	$(Q)$(CC) $(ALLC) $(SAN) -c $< -o $@
 
+$(B)/tsan/%.o: %.c | $(SKELS)
+	$(say) 'CC(tsan)' $<
+	$(Q)$(CC) $(ALLC) $(TSAN) -c $< -o $@
+
 $(B)/libsluice.a: $(LIB_OBJS)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(B)/san/libsluice.a: $(SAN_OBJS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/tsan/libsluice.a: $(TSAN_OBJS)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(B)/sluiced: $(B)/obj/userspace/agent/main.o $(B)/libsluice.a
@@ -110,15 +121,24 @@ $(B)/san/sluiced: $(B)/san/userspace/agent/main.o $(B)/san/libsluice.a
 	$(say) LD $@
 	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
 
-$(B)/libtools.a: $(TOOL_LIB)
-	$(Q)rm -f $@ && ar rcs $@ $^
+$(B)/tsan/sluiced: $(B)/tsan/userspace/agent/main.o $(B)/tsan/libsluice.a
+	$(say) LD $@
+	$(Q)$(CC) $(TSAN) $^ -o $@ $(LIBS)
 
-define tool_rule
-$(B)/$(1): $$(patsubst %.c,$(B)/obj/%.o,$$(wildcard tools/$(1)/*.c)) $(B)/libtools.a $(B)/libsluice.a
-	$$(say) LD $$@
-	$$(Q)$$(CC) $$(CFLAGS) $$^ -o $$@ $$(LIBS)
+# 1: a directory below build/, 2: of its objects, 3: flags, 4: a tool
+define tool_lib_rule
+$(B)/$(1)libtools.a: $(TOOL_LIB:%.c=$(B)/$(2)%.o)
+	$$(Q)rm -f $$@ && ar rcs $$@ $$^
 endef
-$(foreach t,$(TOOL_NAMES),$(eval $(call tool_rule,$(t))))
+define tool_rule
+$(B)/$(1)$(4): $$(patsubst %.c,$(B)/$(2)%.o,$$(wildcard tools/$(4)/*.c)) $(B)/$(1)libtools.a $(B)/$(1)libsluice.a
+	$$(say) LD $$@
+	$$(Q)$$(CC) $$($(3)) $$^ -o $$@ $$(LIBS)
+endef
+tools_as = $(eval $(call tool_lib_rule,$(1),$(2)))$(foreach t,$(TOOL_NAMES),$(eval $(call tool_rule,$(1),$(2),$(3),$(t))))
+$(call tools_as,,obj/,CFLAGS)
+$(call tools_as,san/,san/,SAN)
+$(call tools_as,tsan/,tsan/,TSAN)
 
 # --- poll mode: only where libdpdk is ----------------------------------------------------------
 ifeq ($(shell pkg-config --exists libdpdk && echo yes),yes)
@@ -205,11 +225,13 @@ $(B)/tests/replay_%: tests/fuzz/fuzz_%.c $(B)/san/tests/fuzz/replay.o $(B)/san/l
 check: all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases, Linux 6.1 emulated
 	@tests/run check
 
-check-root: need-root all $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced ## tests that need root: packet cases in the kernel, namespaces
+CHECKED := $(B)/san/sluiced $(B)/tsan/sluiced \
+	$(if $(PROGRAMS),$(patsubst %,$(B)/$(PROGRAMS)/%,sluiced sluicectl mockbackend loadgen))
+check-root: need-root all $(ROOT_TESTS) $(PACKET) $(CHECKED) ## tests that need root: packet cases in the kernel, namespaces
 	@tests/run root
 
 test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
-	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) $(B)/san/sluiced
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) $(CHECKED)
 	@tests/run all
 
 demo: need-root deps ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)

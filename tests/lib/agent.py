@@ -10,7 +10,7 @@ import time
 
 from sluice_testbed import Host, TestbedError
 
-from tests.lib import BUILD, unixhttp
+from tests.lib import program, unixhttp
 from tests.lib.wait import wait_until
 
 
@@ -52,7 +52,7 @@ class Agent:
         testbed = host.testbed
         self.host = host
         self.name = name
-        self.program = os.path.join(BUILD, "san" if sanitized else "", "sluiced")
+        self.program = program("sluiced", "san" if sanitized else "")
         base = os.path.join(testbed.run_dir, f"{host.name}-{name}")
         self.socket = f"{base}.sock"
         self.config_path = f"{base}.yaml"
@@ -124,7 +124,7 @@ class Agent:
 
     def ctl_run(self, *words: str, timeout_s: float = 90):
         """sluicectl WORDS; the CompletedProcess, whatever its status."""
-        argv = [os.path.join(BUILD, "sluicectl"), "--socket", self.socket, *words]
+        argv = [program("sluicectl"), "--socket", self.socket, *words]
         return self.host.run(argv, check=False, timeout_s=timeout_s)
 
     def ctl(self, *words: str, timeout_s: float = 90):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 
 from sluice_testbed import Host, TestbedError
 
-from tests.lib import BUILD
+from tests.lib import program
 from tests.lib.wait import wait_until
 
 EXIT_OK, EXIT_TOO_MANY_FAILED = 0, 1
@@ -36,7 +35,7 @@ class Loadgen:
         self.process = None
 
     def start(self) -> "Loadgen":
-        argv = [os.path.join(BUILD, "loadgen"), self.mode, *self.urls]
+        argv = [program("loadgen"), self.mode, *self.urls]
         for key, value in self.options.items():
             argv.append("--" + key.replace("_", "-"))
             argv += [] if value is True else [str(value)]

@@ -6,7 +6,7 @@ import os
 
 from sluice_testbed import Host, TestbedError
 
-from tests.lib import BUILD, unixhttp
+from tests.lib import program, unixhttp
 from tests.lib.wait import wait_until
 
 PORT = 8000
@@ -29,8 +29,7 @@ class Mock:
 
     def start(self) -> "Mock":
         """Start it and wait until it listens."""
-        program = os.path.join(BUILD, "mockbackend")
-        argv = [program, "--name", self.name, "--port", str(self.port)]
+        argv = [program("mockbackend"), "--name", self.name, "--port", str(self.port)]
         argv += ["--listen", "0.0.0.0", "--listen", "::", "--listen", f"unix:{self.socket}"]
         for key, value in self.options.items():
             argv += ["--" + key.replace("_", "-"), str(value)]

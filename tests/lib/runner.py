@@ -28,7 +28,7 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__))
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
-from tests.lib import BUILD  # noqa: E402
+from tests.lib import BUILD, PROGRAMS  # noqa: E402
 from tests.lib.case import Context, Skip  # noqa: E402
 from tests.lib.wait import PATIENCE  # noqa: E402
 from sluice_testbed import Interrupted, run_main  # noqa: E402
@@ -67,6 +67,7 @@ def run_one(path: str, name: str, log_dir: str, keep: bool) -> int:
     fn = dict(load_cases(path))[name]
     context = Context(log_dir)
     status = 0
+    watch_sanitizers(log_dir)
     try:
         fn(context)
     except Skip as e:
@@ -85,7 +86,25 @@ def run_one(path: str, name: str, log_dir: str, keep: bool) -> int:
         for testbed in context.testbeds:
             command = f"tools/testbed/testbed exec --prefix {testbed.prefix} ingress bash"
             print(f"kept: {command}\n      tools/testbed/testbed down --prefix {testbed.prefix}")
-    return status
+    return status if clean(log_dir) else EXIT_FAILED
+
+
+def watch_sanitizers(log_dir: str) -> None:
+    """Reports of programs that a test starts are files, whatever becomes of the programs."""
+    if not PROGRAMS:
+        return
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+        given = os.environ.get(name, "")
+        os.environ[name] = f"{given}:log_path={log_dir}/report".lstrip(":")
+
+
+def clean(log_dir: str) -> bool:
+    """Whether no program was reported; prints what was."""
+    paths = glob.glob(os.path.join(log_dir, "report.*"))
+    for path in paths:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            print(f"-- {path}\n{f.read(8000)}")
+    return not paths
 
 
 def report_failure(context: Context, error: BaseException | None = None) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from tests.lib import BUILD, config, loadgen, mock
+from tests.lib import config, loadgen, mock, program
 from tests.lib.agent import Agent
 from tests.lib.case import between, case, equal
 from tests.lib.wait import wait_until
@@ -27,7 +27,7 @@ def states(agent):
 
 
 def command(agent, *words):
-    return [os.path.join(BUILD, "sluicectl"), "--socket", agent.socket, "--json", "drill", *words]
+    return [program("sluicectl"), "--socket", agent.socket, "--json", "drill", *words]
 
 
 def drill(tb, agent, *words, timeout_s=150):

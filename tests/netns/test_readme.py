@@ -11,12 +11,12 @@ import subprocess
 from sluice_testbed.cli import DEFAULT_PREFIX
 from sluice_testbed.state import state_path
 
-from tests.lib import BUILD, ROOT, config, loadgen, mock
+from tests.lib import BUILD, ROOT, config, loadgen, mock, program
 from tests.lib.agent import Agent
 from tests.lib.case import case, equal
 
 TESTBED = os.path.join(ROOT, "tools", "testbed", "testbed")
-SLUICECTL = os.path.join(BUILD, "sluicectl")
+SLUICECTL = program("sluicectl")
 SOCKET = "/run/sluice-quickstart.sock"
 MARK = "@@ "
 

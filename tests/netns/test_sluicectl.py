@@ -8,7 +8,7 @@ import socket
 import stat
 import time
 
-from tests.lib import BUILD, loadgen, unixhttp
+from tests.lib import loadgen, program, unixhttp
 from tests.lib.case import between, case, equal
 from tests.lib.service import Service, xdp_of
 from tests.lib.wait import wait_until
@@ -236,7 +236,7 @@ def drain_twice(t):
 def interrupted(t):
     service = Service(t, nodes=2)
     streams = service.streams(20, 20)
-    argv = [os.path.join(BUILD, "sluicectl"), "--socket", service.agent.socket, "drain", "node1",
+    argv = [program("sluicectl"), "--socket", service.agent.socket, "drain", "node1",
             "--wait"]
     waiting = service.tb.ingress.popen(argv, name="sluicectl")
     service.agent.wait_states(node1="draining")

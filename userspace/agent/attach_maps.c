@@ -442,7 +442,7 @@ static int refuse_foreign_pins(const struct attach *a, struct attach_error *err)
 static int look_at_pins(const struct attach *a, struct attach_error *err)
 {
 	char name[NAME_MAX + 1];
-	uint32_t abi;
+	uint32_t abi = 0;
 	int r;
 
 	if (!attach_pins_name(a->pin_dir, 0, name))
