@@ -13,18 +13,18 @@
 
 #define LINE_MAX_BYTES 2048 /* under PIPE_BUF: a pipe with room takes it whole, without waiting */
 
-static enum log_level max_level = LOG_LEVEL_INFO;
+static enum log_level max_level = LOG_LEVEL_INFO; /* changed atomically: a reload may */
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long n_lost; /* lines, since the last that could be written */
 
 void log_set_level(enum log_level level)
 {
-	max_level = level;
+	__atomic_store_n(&max_level, level, __ATOMIC_RELAXED);
 }
 
 enum log_level log_get_level(void)
 {
-	return max_level;
+	return __atomic_load_n(&max_level, __ATOMIC_RELAXED);
 }
 
 static const char *level_word(enum log_level level)
@@ -92,7 +92,7 @@ void log_writev(enum log_level level, const char *fmt, va_list ap)
 	size_t len;
 	int n;
 
-	if (level > max_level)
+	if (level > log_get_level())
 		return;
 	len = prefix(line, sizeof(line), level);
 	n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
