@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "userspace/agent/config.h"
 #include "userspace/agent/curl_loop_internal.h"
 #include "userspace/lib/cleanup.h"
 
@@ -353,6 +354,30 @@ int curl_request_set_basics(struct curl_request *req, const struct curl_basics *
 	curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)b->body_max);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)b->buffer_size);
 	return 0;
+}
+
+void curl_request_set_tls(struct curl_request *req, const struct config_http *http)
+{
+	CURL *easy = req->easy;
+
+	if (http->scheme != CONFIG_SCHEME_HTTPS)
+		return;
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, http->verify ? 1L : 0L);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, http->verify ? 2L : 0L);
+	if (http->ca_file) {
+		curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
+	if (http->cert_file) {
+		curl_easy_setopt(easy, CURLOPT_SSLCERT, http->cert_file);
+		curl_easy_setopt(easy, CURLOPT_SSLKEY, http->key_file);
+	}
+}
+
+int curl_request_set_bearer(struct curl_request *req, const char *token)
+{
+	curl_easy_setopt(req->easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+	return curl_easy_setopt(req->easy, CURLOPT_XOAUTH2_BEARER, token) == CURLE_OK ? 0 : -ENOMEM;
 }
 
 int curl_request_start(struct curl_request *req, const struct curl_request_ops *ops, void *userdata,

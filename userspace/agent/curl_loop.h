@@ -27,6 +27,8 @@
 #include "userspace/agent/poll_set.h"
 #include "userspace/lib/address.h"
 
+struct config_http;
+
 #define CURL_LOOP_SHARDS 128
 
 struct curl_loop;
@@ -104,6 +106,12 @@ struct curl_basics {
 
 /* url is copied; parsed and headers must live as long as the request. Returns 0 or -ENOMEM. */
 int curl_request_set_basics(struct curl_request *req, const struct curl_basics *basics);
+
+/* Whom to believe and who to be, as configured; nothing unless it is https. Texts are copied. */
+void curl_request_set_tls(struct curl_request *req, const struct config_http *http);
+
+/* token is copied. Returns 0 or -ENOMEM. */
+int curl_request_set_bearer(struct curl_request *req, const char *token);
 
 /*
  * ops and *keeper (may be NULL) must live as long as the request. Sends nothing yet: that happens

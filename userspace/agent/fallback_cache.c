@@ -166,21 +166,7 @@ static int set_url(struct entry *e, const struct fallback_source *src, char *url
 	return n >= (int)size ? -ENAMETOOLONG : 0;
 }
 
-static void set_tls(CURL *easy, const struct config_http *h)
-{
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, h->verify ? 1L : 0L);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, h->verify ? 2L : 0L);
-	if (h->ca_file) {
-		curl_easy_setopt(easy, CURLOPT_CAINFO, h->ca_file);
-		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-	}
-	if (h->cert_file) {
-		curl_easy_setopt(easy, CURLOPT_SSLCERT, h->cert_file);
-		curl_easy_setopt(easy, CURLOPT_SSLKEY, h->key_file);
-	}
-}
-
-static int set_token(struct entry *e, CURL *easy, const char *file, int64_t now_ms)
+static int set_token(struct entry *e, const char *file, int64_t now_ms)
 {
 	struct bearer *bearer = NULL;
 	const char *token;
@@ -189,11 +175,8 @@ static int set_token(struct entry *e, CURL *easy, const char *file, int64_t now_
 	r = bearer_open(e->cache->bearers, file, &bearer);
 	if (r == 0)
 		r = bearer_token(bearer, now_ms, &token);
-	if (r == 0) {
-		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
-		if (curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, token) != CURLE_OK)
-			r = -ENOMEM;
-	}
+	if (r == 0)
+		r = curl_request_set_bearer(e->req, token);
 	bearer_close(&bearer);
 	return r;
 }
@@ -220,9 +203,8 @@ static int set_options(struct entry *e, const struct fallback_source *src, int64
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	if (e->connect_to)
 		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, e->connect_to);
-	if (src->http.scheme == CONFIG_SCHEME_HTTPS)
-		set_tls(easy, &src->http);
-	return src->http.bearer_file ? set_token(e, easy, src->http.bearer_file, now_ms) : 0;
+	curl_request_set_tls(e->req, &src->http);
+	return src->http.bearer_file ? set_token(e, src->http.bearer_file, now_ms) : 0;
 }
 
 static void stop(struct entry *e)

@@ -132,20 +132,6 @@ static const struct curl_request_ops ops = {
 	.on_done = on_done,
 };
 
-static void options_tls(CURL *easy, const struct config_http *h)
-{
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, h->verify ? 1L : 0L);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, h->verify ? 2L : 0L);
-	if (h->ca_file) {
-		curl_easy_setopt(easy, CURLOPT_CAINFO, h->ca_file);
-		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-	}
-	if (h->cert_file) {
-		curl_easy_setopt(easy, CURLOPT_SSLCERT, h->cert_file);
-		curl_easy_setopt(easy, CURLOPT_SSLKEY, h->key_file);
-	}
-}
-
 static void options_version(CURL *easy, const struct config_http *h)
 {
 	if (h->version == PRESET_HTTP_1_1) {
@@ -185,12 +171,8 @@ static int set_options(struct probe *p, const char *token)
 	options_version(easy, h);
 	if (p->pr.connect_to)
 		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, p->pr.connect_to);
-	if (h->scheme == CONFIG_SCHEME_HTTPS)
-		options_tls(easy, h);
-	if (!token)
-		return 0;
-	curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
-	return curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, token) == CURLE_OK ? 0 : -ENOMEM;
+	curl_request_set_tls(p->req, h);
+	return token ? curl_request_set_bearer(p->req, token) : 0;
 }
 
 void probe_curl_start(struct probe *p, int64_t now_ms)
