@@ -25,7 +25,7 @@ def says_one_line(done, status: int, *words: str) -> None:
         assert word in done.stderr, f"{word} is missing in {done.stderr!r}"
 
 
-@case("every command prints JSON with --json, before or behind it, and text without")
+@case("every command prints JSON with --json, wherever it stands, and text without")
 def json_everywhere(t):
     service = Service(t, nodes=2)
     agent = service.agent
@@ -34,7 +34,8 @@ def json_everywhere(t):
                        (("weight", "node1", "4"), "weight"),
                        (("weight", "node1", "file"), "weight"), (("reload",), "result"),
                        (("check-config", agent.config_path), "good")):
-        for argv in (("--json", *words), (*words, "--json")):
+        for argv in (("--json", *words), (*words, "--json"), (words[0], "--json", *words[1:]),
+                     (*words, "-j")):
             done = agent.ctl_run(*argv)
             equal((done.returncode, done.stderr), (0, ""), f"sluicectl {' '.join(argv)}")
             assert key in json.loads(done.stdout), done.stdout
@@ -88,6 +89,7 @@ def usage(t):
                   ("weight", "node1", "heavy"), ("weight", "node1", "-1"),
                   ("weight", "node1", "1001"), ("weight", "node1", "2.5"), ("status", "all"),
                   ("drain", "node1", "--deadline"), ("drain", "node1", "--deadline", "soon"),
+                  ("drain", "node1", "--deadline="), ("drain", "node1", "--now", "--deadline=5m"),
                   ("drain", "node1", "--fast"), ("detach", "now"), ("check-config",), ("--fast",)):
         done = service.agent.ctl_run(*words)
         equal((done.returncode, done.stdout), (USAGE, ""), f"sluicectl {' '.join(words)}")
@@ -95,6 +97,31 @@ def usage(t):
     equal(service.agent.states(), {"node1": "healthy"}, "states")
     equal(service.agent.ctl_run("--help").returncode, 0, "--help")
     assert "0.1" in service.agent.ctl_run("--version").stdout
+
+
+@case("an output that cannot be written is said, with status 1")
+def output_lost(t):
+    service = Service(t, nodes=1)
+    for words in (("status",), ("backends", "--json"), ("drain", "node1"), ("--help",)):
+        argv = [os.path.join(BUILD, "sluicectl"), "--socket", service.agent.socket, *words]
+        done = service.tb.ingress.run(["sh", "-c", 'exec "$@" >/dev/full', "sh", *argv],
+                                      check=False)
+        equal((done.returncode, done.stderr.count("\n")), (REFUSED, 1), f"{words}: {done.stderr}")
+        assert "cannot write the output" in done.stderr, done.stderr
+
+
+@case("an order says what it did")
+def orders_said(t):
+    service = Service(t, nodes=1)
+    for words, said in ((("weight", "node1", "7"), "weight 7\n"),
+                        (("weight", "node1", "file"), "weight 1, as in the file\n"),
+                        (("drain", "node1"), "run to their end\n"),
+                        (("drain", "node1", "--deadline=90s"), "left in 90.0 s are reset\n"),
+                        (("drain", "node1", "--now"), "are reset\n"),
+                        (("undrain", "node1"), "back in service\n")):
+        done = service.agent.ctl_run(*words)
+        equal((done.returncode, done.stderr), (DONE, ""), " ".join(words))
+        assert done.stdout.startswith("pool/node1: ") and done.stdout.endswith(said), done.stdout
 
 
 @case("backends shows the nodes of a pool, of a name or of a state; a word that names none is status 4")
@@ -320,6 +347,10 @@ def curl(t):
         ("POST", "/v1/backends/node1/drain", {"deadline_ms": "soon"}, 400, "deadline_ms"),
         ("POST", "/v1/backends/node1/drain", {"deadline_ms": -5}, 400, "deadline_ms"),
         ("POST", "/v1/backends/node1/drain", [1], 400, "object"),
+        ("POST", "/v1/backends/node1/drain", {"now": "true"}, 400, "true or false"),
+        ("POST", "/v1/backends/node1/drain", {"deadline": 5000}, 400, "'deadline'"),
+        ("POST", "/v1/backends/node1/undrain", {"now": True}, 400, "'now'"),
+        ("POST", "/v1/backends/node1/weight", {"weight": 1, "for": 5}, 400, "'for'"),
         ("POST", "/v1/backends/node1/weight", {"weight": 1e99}, 400, "weight"),
         ("POST", "/v1/backends/node1/weight", {"weight": "file"}, 400, "weight"),
         ("POST", "/v1/backends/node1/weight", long, 413, "bytes"),

@@ -120,20 +120,30 @@ struct drain_options {
 	int64_t deadline_ms; /* -1: none */
 };
 
+static int parse_deadline(const char *word, int64_t *ret_ms)
+{
+	if (word && duration_parse(word, ret_ms) == 0)
+		return CTL_OK;
+	fprintf(stderr, "sluicectl: --deadline%s%s%s: %s such as 90s, 5m, 1h\n", word ? " '" : "",
+		word ? word : "", word ? "'" : "", word ? "not a duration" : "takes a duration");
+	return CTL_USAGE;
+}
+
 static int parse_drain(int argc, char **argv, struct drain_options *opt)
 {
 	*opt = (struct drain_options){.deadline_ms = -1};
 	for (int i = 0; i < argc; i++) {
+		int r = CTL_OK;
+
 		if (!strcmp(argv[i], "--wait")) {
 			opt->wait = true;
 		} else if (!strcmp(argv[i], "--now")) {
 			opt->now = true;
-		} else if (!strcmp(argv[i], "--deadline") && i + 1 < argc) {
-			if (duration_parse(argv[++i], &opt->deadline_ms) < 0) {
-				fprintf(stderr, "sluicectl: --deadline '%s': not a duration such "
-						"as 90s, 5m, 1h\n", argv[i]);
-				return CTL_USAGE;
-			}
+		} else if (!strcmp(argv[i], "--deadline")) {
+			i++;
+			r = parse_deadline(i < argc ? argv[i] : NULL, &opt->deadline_ms);
+		} else if (!strncmp(argv[i], "--deadline=", 11)) {
+			r = parse_deadline(argv[i] + 11, &opt->deadline_ms);
 		} else if (argv[i][0] == '-' || opt->node) {
 			fprintf(stderr, "sluicectl: unexpected '%s'. Usage: sluicectl drain NODE "
 					"[--wait] [--deadline 5m] [--now]\n", argv[i]);
@@ -141,9 +151,15 @@ static int parse_drain(int argc, char **argv, struct drain_options *opt)
 		} else {
 			opt->node = argv[i];
 		}
+		if (r != CTL_OK)
+			return r;
 	}
 	if (!opt->node) {
 		fprintf(stderr, "sluicectl: drain which node?\n");
+		return CTL_USAGE;
+	}
+	if (opt->now && opt->deadline_ms >= 0) {
+		fprintf(stderr, "sluicectl: --now waits for no --deadline: give one of them\n");
 		return CTL_USAGE;
 	}
 	return CTL_OK;
@@ -205,9 +221,25 @@ static int wait_drained(const struct ctl *ctl, const char *node)
 	return r == CTL_OK && late ? CTL_DEADLINE : r;
 }
 
+static const char *drain_said(const struct drain_options *opt, char *buf, size_t size)
+{
+	char ms[24];
+
+	if (opt->now)
+		return "out of service; its flows are reset";
+	if (opt->wait)
+		return "drained: nothing runs there any more";
+	if (opt->deadline_ms < 0)
+		return "draining; live flows run to their end";
+	snprintf(buf, size, "draining; live flows that are left in %s are reset",
+		 show_ms(ms, sizeof(ms), opt->deadline_ms));
+	return buf;
+}
+
 int cmd_drain(const struct ctl *ctl, int argc, char **argv)
 {
 	struct drain_options opt;
+	char said[128];
 	json_t *body, *json = NULL;
 	int r;
 
@@ -223,10 +255,7 @@ int cmd_drain(const struct ctl *ctl, int argc, char **argv)
 	if (opt.wait && !opt.now)
 		r = wait_drained(ctl, opt.node);
 	if (r == CTL_OK)
-		say_node(ctl, json,
-			 opt.now    ? "out of service; its flows are reset"
-			 : opt.wait ? "drained: nothing runs there any more"
-				    : "draining; live flows run to their end");
+		say_node(ctl, json, drain_said(&opt, said, sizeof(said)));
 	else if (r == CTL_DEADLINE)
 		say_node(ctl, json, "deadline passed: what was left was reset");
 	json_decref(json);
@@ -249,7 +278,7 @@ int cmd_undrain(const struct ctl *ctl, int argc, char **argv)
 int cmd_weight(const struct ctl *ctl, int argc, char **argv)
 {
 	json_t *body, *json = NULL;
-	char *end = NULL;
+	char *end = NULL, said[64];
 	long n;
 	int r;
 
@@ -267,7 +296,10 @@ int cmd_weight(const struct ctl *ctl, int argc, char **argv)
 	r = post_node(ctl, argv[0], "/weight", body, &json);
 	if (r != CTL_OK)
 		return r;
-	say_node(ctl, json, "weight set");
+	snprintf(said, sizeof(said), "weight %lld%s",
+		 (long long)json_integer_value(json_object_get(json, "weight")),
+		 json_is_true(json_object_get(json, "weight_set")) ? "" : ", as in the file");
+	say_node(ctl, json, said);
 	json_decref(json);
 	return CTL_OK;
 }

@@ -59,8 +59,9 @@ static void usage(FILE *out)
 		"      --version\n"
 		"  -h, --help\n"
 		"\n"
-		"Exit status: 0 done; 1 the agent refused, or the file is bad; 2 wrong usage;\n"
-		"3 no agent answers; 4 no such node; 5 a drain's deadline passed with work left.\n"
+		"Exit status: 0 done; 1 the agent refused, the file is bad, or the output cannot be\n"
+		"written; 2 wrong usage; 3 no agent answers; 4 no such node; 5 a drain's deadline passed with\n"
+		"work left.\n"
 		"diff: 0 nothing would change; 6 a reload would change something; 7 a reload would\n"
 		"refuse it, since it takes a restart of the agent or a detach.\n"
 		"drill: 8 it failed.\n");
@@ -128,6 +129,29 @@ static int run_command(const struct ctl *ctl, int argc, char **argv)
 	return cmd->run(ctl, argc - 1, argv + 1);
 }
 
+/* --json, wherever it stands behind the command. Returns how many words are left. */
+static int take_json(struct ctl *ctl, int argc, char **argv)
+{
+	int n = 1;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json") || !strcmp(argv[i], "-j"))
+			ctl->json = true;
+		else
+			argv[n++] = argv[i];
+	}
+	return n;
+}
+
+/* What a script reads is whole, or the status says that it is not. */
+static int written(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	fprintf(stderr, "sluicectl: cannot write the output: %s\n", strerror(errno));
+	return status == CTL_OK ? CTL_REFUSED : status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -150,10 +174,10 @@ int main(int argc, char **argv)
 			break;
 		case 'v':
 			puts("sluicectl " SLUICE_VERSION);
-			return 0;
+			return written(CTL_OK);
 		case 'h':
 			usage(stdout);
-			return 0;
+			return written(CTL_OK);
 		default:
 			fprintf(stderr, "Try 'sluicectl --help'.\n");
 			return CTL_USAGE;
@@ -163,9 +187,6 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return CTL_USAGE;
 	}
-	if (argc > optind + 1 && !strcmp(argv[argc - 1], "--json")) {
-		ctl.json = true;
-		argc--;
-	}
-	return run_command(&ctl, argc - optind, argv + optind);
+	argc = take_json(&ctl, argc - optind, argv + optind);
+	return written(run_command(&ctl, argc, argv + optind));
 }

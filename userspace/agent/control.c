@@ -91,13 +91,29 @@ static int body_json(const struct http_request *req, json_t **ret_json)
 	return 0;
 }
 
+/* The first key that is none of the two, which may be NULL; NULL if there is none. */
+static const char *foreign_key(json_t *body, const char *a, const char *b)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(body, key, value)
+		if ((!a || strcmp(key, a)) && (!b || strcmp(key, b)))
+			return key;
+	return NULL;
+}
+
 static enum MHD_Result order_drain(struct control *c, struct MHD_Connection *conn,
 				   struct node *node, const json_t *body)
 {
 	const json_t *deadline = json_object_get(body, "deadline_ms");
-	bool now = json_is_true(json_object_get(body, "now"));
+	const json_t *at_once = json_object_get(body, "now");
+	bool now = json_is_true(at_once);
 	int64_t now_ms = agent_now_ms(c->agent);
 	uint64_t at = 0;
+
+	if (at_once && !json_is_boolean(at_once))
+		return fail(conn, 400, "now must be true or false");
 
 	if (deadline && !json_is_null(deadline)) {
 		if (!json_is_integer(deadline) || json_integer_value(deadline) < 0)
@@ -227,6 +243,25 @@ static enum MHD_Result order_detach(struct control *c, struct MHD_Connection *co
 
 /* --- routes ----------------------------------------------------------------------------------- */
 
+/* What a POST to a node's page orders. */
+static enum MHD_Result route_order(struct control *c, struct MHD_Connection *conn,
+				   struct node *node, const char *verb, json_t *body)
+{
+	bool drain = !strcmp(verb, "drain"), weight = !strcmp(verb, "weight");
+	const char *foreign;
+
+	if (!drain && !weight && strcmp(verb, "undrain"))
+		return fail(conn, 404, "no such order: %s; there are drain, undrain, weight", verb);
+	foreign = foreign_key(body, drain ? "deadline_ms" : weight ? "weight" : NULL,
+			      drain ? "now" : NULL);
+	if (foreign)
+		return fail(conn, 400, "%s knows no '%s'; accepted: %s", verb, foreign,
+			    drain ? "deadline_ms, now" : weight ? "weight" : "nothing");
+	if (drain)
+		return order_drain(c, conn, node, body);
+	return weight ? order_weight(c, conn, node, body) : order_undrain(c, conn, node);
+}
+
 static enum MHD_Result route_node(struct control *c, struct MHD_Connection *conn,
 				  const char *rest, const struct http_request *req)
 {
@@ -256,15 +291,7 @@ static enum MHD_Result route_node(struct control *c, struct MHD_Connection *conn
 		return answer(conn, 200, report_node(node, agent_now_ms(c->agent)));
 	if (body_json(req, &body) < 0)
 		return fail(conn, 400, "the body must be a JSON object");
-	if (!strcmp(verb, "/drain"))
-		ret = order_drain(c, conn, node, body);
-	else if (!strcmp(verb, "/undrain"))
-		ret = order_undrain(c, conn, node);
-	else if (!strcmp(verb, "/weight"))
-		ret = order_weight(c, conn, node, body);
-	else
-		ret = fail(conn, 404, "no such order: %s; there are drain, undrain, weight",
-			   verb + 1);
+	ret = route_order(c, conn, node, verb + 1, body);
 	json_decref(body);
 	return ret;
 }
