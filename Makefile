@@ -268,21 +268,21 @@ verify-stats: all ## instructions the verifier processed and stack of every prog
 DEST  := $(DESTDIR)$(PREFIX)
 UNITS := sluiced.service sluice-decap@.service $(if $(filter %/sluice-dpdk,$(DPDK)),sluice-dpdk.service)
 install: all ## programs, units, manual pages, sample configuration below DESTDIR= and PREFIX=
-	$(Q)install -D -m 755 -t $(DEST)/sbin $(B)/sluiced $(B)/xdpattach $(filter %/sluice-dpdk,$(DPDK))
-	$(Q)install -D -m 755 -t $(DEST)/bin $(B)/sluicectl
-	$(Q)install -D -m 644 -t $(DEST)/lib/sluice $(B)/decap.bpf.o
-	$(Q)install -D -m 644 -t $(DEST)/share/sluice tools/systemd/sluice.example.yaml \
+	$(Q)install -D -m 755 -t "$(DEST)"/sbin $(B)/sluiced $(B)/xdpattach $(filter %/sluice-dpdk,$(DPDK))
+	$(Q)install -D -m 755 -t "$(DEST)"/bin $(B)/sluicectl
+	$(Q)install -D -m 644 -t "$(DEST)"/lib/sluice $(B)/decap.bpf.o
+	$(Q)install -D -m 644 -t "$(DEST)"/share/sluice tools/systemd/sluice.example.yaml \
 		tools/prometheus/sluice.rules.yml tools/grafana/sluice.json
-	$(Q)install -D -m 644 -t $(DEST)/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
+	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
 	$(Q)for page in $(wildcard tools/*/*.8 userspace/*/*.[58]); do \
-		install -D -m 644 -t $(DEST)/share/man/man$${page##*.} $$page || exit 1; \
+		install -D -m 644 -t "$(DEST)"/share/man/man$${page##*.} $$page || exit 1; \
 	done
 	$(Q)install -D -m 644 tools/sluicectl/completion.bash \
-		$(DEST)/share/bash-completion/completions/sluicectl
-	$(Q)install -d $(DEST)/lib/systemd/system
+		"$(DEST)"/share/bash-completion/completions/sluicectl
+	$(Q)install -d "$(DEST)"/lib/systemd/system
 	$(Q)for unit in $(UNITS); do \
-		sed 's|@PREFIX@|$(PREFIX)|g' tools/systemd/$$unit.in >$(DEST)/lib/systemd/system/$$unit && \
-		chmod 644 $(DEST)/lib/systemd/system/$$unit || exit 1; \
+		sed 's|@PREFIX@|$(PREFIX)|g' tools/systemd/$$unit.in >"$(DEST)"/lib/systemd/system/$$unit && \
+		chmod 644 "$(DEST)"/lib/systemd/system/$$unit || exit 1; \
 	done
 	@echo "installed below $(DEST)"
 
