@@ -63,12 +63,12 @@ static void a_message_is_one_line_with_its_level(void **state)
 
 	(void)state;
 	errno = EBADF;
-	log_warn("two\nlines, %d", 7);
+	log_warn("two\nlines, %d, \033[31mred\007\177, grün", 7);
 	log_debug("not shown");
 	assert_int_equal(errno, EBADF);
 	take(&p, buf, sizeof(buf));
 	end(&p);
-	assert_non_null(strstr(buf, "warning two lines, 7\n"));
+	assert_non_null(strstr(buf, "warning two lines, 7, ?[31mred??, grün\n"));
 	assert_null(strstr(buf, "not shown"));
 	assert_ptr_equal(strchr(buf, '\n'), buf + strlen(buf) - 1);
 }

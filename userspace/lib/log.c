@@ -85,6 +85,17 @@ static void put_lost(void)
 		n_lost = 0;
 }
 
+/* What others wrote (names, answers) makes no second line, and tells no terminal what to do. */
+static void make_harmless(char *line, size_t len)
+{
+	for (char *p = line; p < line + len; p++) {
+		if (*p == '\n' || *p == '\r' || *p == '\t')
+			*p = ' ';
+		else if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	}
+}
+
 void log_writev(enum log_level level, const char *fmt, va_list ap)
 {
 	int saved = errno;
@@ -101,9 +112,7 @@ void log_writev(enum log_level level, const char *fmt, va_list ap)
 	len += (size_t)n;
 	if (len > sizeof(line) - 2)
 		len = sizeof(line) - 2;
-	for (char *p = line; p < line + len; p++)
-		if (*p == '\n' || *p == '\r')
-			*p = ' ';
+	make_harmless(line, len);
 	line[len++] = '\n';
 	pthread_mutex_lock(&writing);
 	if (n_lost)
