@@ -413,6 +413,17 @@ def stubborn_programs(t):
         os.close(fd)
 
 
+@case("whoever reads only the first line of what is printed gets no traceback")
+def reader_gone(t):
+    t.testbed(nodes=2)
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as out:
+        done = subprocess.run([sys.executable, COMMAND, "status"], stdout=out,
+                              stderr=subprocess.PIPE, text=True, timeout=60)
+    equal((done.returncode, done.stderr), (128 + signal.SIGPIPE, ""), "status and standard error")
+
+
 @case("a host that was not built, and a failing command, are clear errors")
 def clear_errors(t):
     tb = t.testbed(nodes=1)

@@ -6,6 +6,7 @@ import atexit
 import dataclasses
 import os
 import secrets
+import select
 import shutil
 import signal
 import subprocess
@@ -250,14 +251,29 @@ def _down_at_exit() -> None:
             testbed.down()
 
 
+def _nobody_reads() -> bool:
+    """Whoever read standard output has seen enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _fd, events in poll.poll(0))
+
+
 def run_main(fn, *args) -> int:
     """Call fn and turn how it ended into an exit status; dies of the signal that ended it."""
     signals.install()
     try:
-        return fn(*args) or 0
+        status = fn(*args) or 0
+        sys.stdout.flush()
+        return status
     except TestbedError as e:
         print(f"testbed: {e}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        _down_at_exit()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Interrupted as e:
         _down_at_exit()
         sys.stdout.flush()
