@@ -274,6 +274,7 @@ install: all ## programs, units, manual pages, sample configuration below DESTDI
 	$(Q)install -D -m 644 -t "$(DEST)"/share/sluice tools/systemd/sluice.example.yaml \
 		tools/prometheus/sluice.rules.yml tools/grafana/sluice.json
 	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
+	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice/docs docs/operating.md docs/poll-mode.md
 	$(Q)for page in $(wildcard tools/*/*.8 userspace/*/*.[58]); do \
 		install -D -m 644 -t "$(DEST)"/share/man/man$${page##*.} $$page || exit 1; \
 	done

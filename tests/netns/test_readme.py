@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the README tells its reader to type, typed."""
+"""What the README and docs/ tell their reader to type, typed."""
 import json
 import os
 import re
@@ -19,13 +19,17 @@ TESTBED = os.path.join(ROOT, "tools", "testbed", "testbed")
 SLUICECTL = program("sluicectl")
 SOCKET = "/run/sluice-quickstart.sock"
 MARK = "@@ "
+POLL_MODE = "docs/poll-mode.md"
 
 
-def section(title: str) -> str:
-    """The text below a heading of the README, to the next one of its rank."""
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
-        text = f.read()
-    return re.search(rf"^## {title}$(.*?)^## ", text, re.M | re.S)[1]
+def page(path: str) -> str:
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def section(title: str, path: str = "README.md") -> str:
+    """The text below a heading, to the next one of its rank."""
+    return re.search(rf"^## {title}$(.*?)^## ", page(path), re.M | re.S)[1]
 
 
 def blocks(text: str, language: str = "") -> list[str]:
@@ -92,11 +96,7 @@ def quick_start(t):
     equal(os.path.exists("/sys/fs/bpf/sluice-quickstart"), False, "pins left behind")
 
 
-def poll_mode() -> str:
-    return re.search(r"^### Poll mode$(.*)", section("On a real machine"), re.M | re.S)[1]
-
-
-@case("the README's poll mode: what it says of packet sockets and TAP devices, typed", timeout_s=60)
+@case("the page on poll mode: what it says of packet sockets and TAP devices, typed", timeout_s=60)
 def poll_mode_typed(t):
     t.need("sluiced", "sluice-dpdk", "sluicectl", "mockbackend", "loadgen", "decap.bpf.o", "nft")
     tb = t.testbed(nodes=2)
@@ -104,7 +104,7 @@ def poll_mode_typed(t):
     for node in tb.nodes:
         node.attach_decap()
     host, leg = tb.ingress, tb.ingress.leg()
-    setup, mute = blocks(re.sub(r"^```yaml\n.*?^```\n", "", poll_mode(), flags=re.M | re.S))
+    setup, mute = blocks(re.sub(r"^```yaml\n.*?^```\n", "", page(POLL_MODE), flags=re.M | re.S))
     lines = [x for x in mute.splitlines() + setup.splitlines() if x.startswith(("ip ", "nft "))]
     equal(len(lines), 6, "commands that this test can type")
     for line in lines:
@@ -112,7 +112,8 @@ def poll_mode_typed(t):
     for route in host.plan.routes:
         if ":" not in route:
             host.ip("route", "replace", *route.split())
-    form = re.search(r'`"(net_af_packet0,[^"]*)"`', poll_mode())[1].replace("qpairs=2", "qpairs=1")
+    form = re.search(r'`"(net_af_packet0,[^"]*)"`', page(POLL_MODE))[1]
+    form = form.replace("qpairs=2", "qpairs=1")
     assert "iface=eth0" in form and leg.dev == "eth0", form
     settings = {
         **config.one_pool(tb), "dataplane": "dpdk",
@@ -127,15 +128,16 @@ def poll_mode_typed(t):
     equal(dpdk.stop(), 0, "exit status of sluice-dpdk")
 
 
-@case("the README's poll mode: its configuration and each device are accepted")
+@case("the page on poll mode: its configuration and each device are accepted")
 def poll_mode_configuration(t):
     t.need("sluicectl")
     text = blocks(section("On a real machine"), "yaml")
-    forms = re.findall(r'`("[^"`]*")`', poll_mode())
+    forms = re.findall(r'`("[^"`]*")`', page(POLL_MODE))
     assert len(forms) >= 8, forms
     for form in ['"0000:01:00.0"', *forms]:
         path = os.path.join(t.log_dir, "poll.yaml")
-        whole = re.sub(r"interfaces:\n(?:  .*\n)+", "", text[0]) + blocks(poll_mode(), "yaml")[0]
+        whole = re.sub(r"interfaces:\n(?:  .*\n)+", "", text[0]) + \
+            blocks(page(POLL_MODE), "yaml")[0]
         with open(path, "w", encoding="utf-8") as f:
             f.write(whole.replace('"0000:01:00.0"', form))
         done = subprocess.run([SLUICECTL, "check-config", path], capture_output=True, text=True,
@@ -143,10 +145,11 @@ def poll_mode_configuration(t):
         equal((done.returncode, done.stderr), (0, ""), f"check-config with {form}")
 
 
-@case("the README's configurations are accepted", timeout_s=30)
+@case("the configurations of README and docs/ are accepted", timeout_s=30)
 def configuration(t):
     t.need("sluicectl")
-    first, more = blocks(section("On a real machine"), "yaml")[:2]
+    [first] = blocks(section("On a real machine"), "yaml")
+    [more] = blocks(section("Pools as they are in real life", "docs/operating.md"), "yaml")
     head, vips = first.split("vips:\n")
     for name, text in (("first", first), ("more", head + more + vips)):
         path = os.path.join(t.log_dir, f"{name}.yaml")
@@ -160,10 +163,10 @@ def configuration(t):
         equal((done.returncode, done.stderr), (0, ""), f"check-config of {name}")
 
 
-@case("the README's configuration of Prometheus is accepted, with the rules", timeout_s=30)
+@case("the configuration of Prometheus in docs/ is accepted, with the rules", timeout_s=30)
 def prometheus(t):
     t.need("promtool")
-    [text] = [b for b in blocks(section("On a real machine"), "yaml") if "scrape_configs" in b]
+    [text] = blocks(section("Monitoring", "docs/operating.md"), "yaml")
     path = os.path.join(t.log_dir, "prometheus.yml")
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
