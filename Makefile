@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: churn all help deps demo drills test check check-root bench bench-dpdk bench-readme bench-scale fuzz verify-stats install clean need-root
+.PHONY: no-dpdk churn all help deps demo drills test check check-root bench bench-dpdk bench-readme bench-scale fuzz verify-stats install clean need-root
 
 B      := build
 CC     := gcc
@@ -29,9 +29,8 @@ endif
 
 PKGS    := libbpf libxdp libelf libcurl libmicrohttpd jansson libfyaml libmnl libsystemd libcap-ng libseccomp libcares
 WARN    := -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
-INCS    := -I. -I$(B)
 CFLAGS  ?= -O2 -g
-ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) $(INCS) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -MMD -MP
+ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) -I. -I$(B) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -MMD -MP
 LIBS     = $(shell pkg-config --libs $(PKGS)) -lresolv -lm -lpthread
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 TSAN    := -fsanitize=thread -fno-omit-frame-pointer -O1
@@ -45,9 +44,8 @@ MISSING := $(strip $(shell \
 		pkg-config --exists "$$p" 2>/dev/null || echo "$$p" | tr -d ' '; done))
 $(if $(MISSING),$(error not found: $(MISSING). 'make deps' (as root) installs what is missing))
 endif
-# make -j clean all: one after the other
 ifneq ($(filter clean,$(MAKECMDGOALS)),)
-.NOTPARALLEL:
+.NOTPARALLEL: # make -j clean all: one after the other
 endif
 BPFC    := -std=gnu11 -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wno-address-of-packed-member \
 	   $(if $(filter 1,$(WERROR)),-Werror) -I. -idirafter /usr/include/$(ARCH) -MMD -MP
@@ -56,20 +54,15 @@ BPF_OBJS   := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
 TBPF_OBJS  := $(patsubst tests/lib/%.bpf.c,$(B)/tests/%.bpf.o,$(wildcard tests/lib/*.bpf.c))
 SKELS      := $(BPF_OBJS:.bpf.o=.skel.h) $(TBPF_OBJS:.bpf.o=.skel.h)
 LIB_SRC    := $(filter-out userspace/agent/main.c,$(wildcard userspace/agent/*.c userspace/lib/*.c))
-LIB_OBJS   := $(LIB_SRC:%.c=$(B)/obj/%.o)
-SAN_OBJS   := $(LIB_SRC:%.c=$(B)/san/%.o)
-TSAN_OBJS  := $(LIB_SRC:%.c=$(B)/tsan/%.o)
 TOOL_NAMES := $(filter-out lib %_dpdk,$(sort $(patsubst tools/%/,%,$(dir $(wildcard tools/*/*.c)))))
 TOOL_LIB   := $(wildcard tools/lib/*.c)
-TOOLS      := $(TOOL_NAMES:%=$(B)/%)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 ROOT_TESTS := $(patsubst tests/kernel/%.c,$(B)/tests/kernel/%,$(wildcard tests/kernel/test_*.c))
-PACKET     := $(if $(wildcard tests/packet/*.c),$(B)/tests/packet_cases)
+PACKET     := $(B)/tests/packet_cases
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS    := $(FUZZERS:$(B)/fuzz/fuzz_%=$(B)/tests/replay_%)
-AGENT      := $(if $(wildcard userspace/agent/main.c),$(B)/sluiced)
 
-all: $(BPF_OBJS) $(TBPF_OBJS) $(AGENT) $(TOOLS) ## build the agent, the packet programs and the tools
+all: $(BPF_OBJS) $(TBPF_OBJS) $(B)/sluiced $(TOOL_NAMES:%=$(B)/%) ## build the agent, the packet programs and the tools
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -92,53 +85,26 @@ $(B)/tests/%.bpf.o: tests/lib/%.bpf.c
 		bpftool gen skeleton $< name $(subst -,_,$(notdir $*))_bpf) > $@
 
 # --- userspace ---------------------------------------------------------------------------------
-$(B)/obj/%.o: %.c | $(SKELS)
-	$(say) CC $<
-	$(Q)$(CC) $(ALLC) -c $< -o $@
-
-$(B)/san/%.o: %.c | $(SKELS)
-	$(say) 'CC(san)' $<
-	$(Q)$(CC) $(ALLC) $(SAN) -c $< -o $@
-
-$(B)/tsan/%.o: %.c | $(SKELS)
-	$(say) 'CC(tsan)' $<
-	$(Q)$(CC) $(ALLC) $(TSAN) -c $< -o $@
-
-$(B)/libsluice.a: $(LIB_OBJS)
+$(B)/%.a:
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(B)/san/libsluice.a: $(SAN_OBJS)
-	$(Q)rm -f $@ && ar rcs $@ $^
+# One way of building the programs. 1: directory below build/, 2: of its objects, 3: flags
+define way
+$(B)/$(2)%.o: %.c | $(SKELS)
+	$$(say) 'CC$(if $(1),($(1:/=)))' $$<
+	$$(Q)$$(CC) $$(ALLC) $(3) -c $$< -o $$@
 
-$(B)/tsan/libsluice.a: $(TSAN_OBJS)
-	$(Q)rm -f $@ && ar rcs $@ $^
-
-$(B)/sluiced: $(B)/obj/userspace/agent/main.o $(B)/libsluice.a
-	$(say) LD $@
-	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(LIBS)
-
-$(B)/san/sluiced: $(B)/san/userspace/agent/main.o $(B)/san/libsluice.a
-	$(say) LD $@
-	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
-
-$(B)/tsan/sluiced: $(B)/tsan/userspace/agent/main.o $(B)/tsan/libsluice.a
-	$(say) LD $@
-	$(Q)$(CC) $(TSAN) $^ -o $@ $(LIBS)
-
-# 1: a directory below build/, 2: of its objects, 3: flags, 4: a tool
-define tool_lib_rule
+$(B)/$(1)libsluice.a: $(LIB_SRC:%.c=$(B)/$(2)%.o)
 $(B)/$(1)libtools.a: $(TOOL_LIB:%.c=$(B)/$(2)%.o)
-	$$(Q)rm -f $$@ && ar rcs $$@ $$^
-endef
-define tool_rule
-$(B)/$(1)$(4): $$(patsubst %.c,$(B)/$(2)%.o,$$(wildcard tools/$(4)/*.c)) $(B)/$(1)libtools.a $(B)/$(1)libsluice.a
+$(B)/$(1)sluiced: $(B)/$(2)userspace/agent/main.o
+$(foreach t,$(TOOL_NAMES),$(eval $(B)/$(1)$(t): $(patsubst %.c,$(B)/$(2)%.o,$(wildcard tools/$(t)/*.c)) $(B)/$(1)libtools.a))
+$(B)/$(1)sluiced $(TOOL_NAMES:%=$(B)/$(1)%): $(B)/$(1)libsluice.a
 	$$(say) LD $$@
-	$$(Q)$$(CC) $$($(3)) $$^ -o $$@ $$(LIBS)
+	$$(Q)$$(CC) $$(CFLAGS) $(3) $$(filter %.o %libtools.a,$$^) $(B)/$(1)libsluice.a -o $$@ $$(LIBS)
 endef
-tools_as = $(eval $(call tool_lib_rule,$(1),$(2)))$(foreach t,$(TOOL_NAMES),$(eval $(call tool_rule,$(1),$(2),$(3),$(t))))
-$(call tools_as,,obj/,CFLAGS)
-$(call tools_as,san/,san/,SAN)
-$(call tools_as,tsan/,tsan/,TSAN)
+$(eval $(call way,,obj/,))
+$(eval $(call way,san/,san/,$(SAN)))
+$(eval $(call way,tsan/,tsan/,$(TSAN)))
 
 # --- poll mode: only where libdpdk is ----------------------------------------------------------
 ifeq ($(shell pkg-config --exists libdpdk && echo yes),yes)
@@ -179,7 +145,6 @@ DPDK   := $(B)/sluice-dpdk $(B)/bench_dpdk $(B)/tests/dpdk_wire
 PACKET += $(B)/tests/packet_cases_dpdk
 else
 DPDK := no-dpdk
-.PHONY: no-dpdk
 no-dpdk:
 	$(say) SKIP 'sluice-dpdk: libdpdk is not installed (Debian: libdpdk-dev)'
 endif
@@ -204,14 +169,12 @@ $(B)/tests/packet_cases: $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/packet/*.c
 	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
 
 # Fuzzers build the library's sources once more, with coverage feedback.
-FUZZ_OBJS := $(LIB_SRC:%.c=$(B)/fuzz/obj/%.o)
-FUZZC     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1
+FUZZC := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1
 $(B)/fuzz/obj/%.o: %.c | $(SKELS)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(ALLC) $(FUZZC) -fsanitize=fuzzer-no-link -c $< -o $@
 
-$(B)/fuzz/libsluice.a: $(FUZZ_OBJS)
-	$(Q)rm -f $@ && ar rcs $@ $^
+$(B)/fuzz/libsluice.a: $(LIB_SRC:%.c=$(B)/fuzz/obj/%.o)
 
 $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
 	$(say) FUZZ $@
@@ -221,6 +184,9 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(B)/fuzz/libsluice.a
 $(B)/tests/replay_%: tests/fuzz/fuzz_%.c $(B)/san/tests/fuzz/replay.o $(B)/san/libsluice.a
 	$(say) TEST $@
 	$(Q)$(CC) $(ALLC) $(SAN) $< $(filter %.o %.a,$^) -o $@ $(LIBS)
+
+# tests/run runs these, and not what an earlier tree left in build/
+export UNIT_TESTS ROOT_TESTS
 
 check: all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases, Linux 6.1 emulated
 	@tests/run check
@@ -234,33 +200,23 @@ test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
 	@$(MAKE) --no-print-directory -j$(JOBS) all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) $(CHECKED)
 	@tests/run all
 
-demo: need-root deps ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)
+demo: ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)
+churn: ## 10,000 streams for two minutes while everything changes; writes build/churn.json
+drills: ## faults in a fleet under load, each with what must follow; writes build/drills.json
+demo churn drills: need-root deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@tools/demo/demo
-
-churn: need-root deps ## 10,000 streams for two minutes while everything changes; writes build/churn.json
-	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@tools/churn/churn
-
-drills: need-root deps ## faults in a fleet under load, each with what must follow; writes build/drills.json
-	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@tools/drills/drills
+	@tools/$@/$@
 
 bench: all ## nanoseconds a packet, table build time; writes build/bench/
 	@tools/bench/bench
-
 bench-scale: all ## the agent with 4,000 nodes: processor time, memory, changes, reloads; build/bench/scale.json
 	@tools/scale/scale
-
 bench-readme: ## the figures of the last bench and bench-dpdk -> README.md
 	@tools/bench/readme
-
 bench-dpdk: all ## frames a second of sluice-dpdk on one core, beside macswap; build/bench/dpdk.json
 	@tools/bench_dpdk/bench
-
 fuzz: $(FUZZERS) $(REPLAYS) $(B)/tests/packet_cases ## every fuzzer for FUZZ_S seconds each
 	@tests/fuzz/run $(FUZZ_S)
-
 verify-stats: all ## instructions the verifier processed and stack of every program
 	@tools/bench/verify-stats
 
@@ -275,9 +231,8 @@ install: all ## programs, units, manual pages, sample configuration below DESTDI
 		tools/prometheus/sluice.rules.yml tools/grafana/sluice.json
 	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
 	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice/docs docs/operating.md docs/poll-mode.md
-	$(Q)for page in $(wildcard tools/*/*.8 userspace/*/*.[58]); do \
-		install -D -m 644 -t "$(DEST)"/share/man/man$${page##*.} $$page || exit 1; \
-	done
+	$(Q)install -D -m 644 -t "$(DEST)"/share/man/man5 $(wildcard userspace/*/*.5)
+	$(Q)install -D -m 644 -t "$(DEST)"/share/man/man8 $(wildcard tools/*/*.8 userspace/*/*.8)
 	$(Q)install -D -m 644 tools/sluicectl/completion.bash \
 		"$(DEST)"/share/bash-completion/completions/sluicectl
 	$(Q)install -d "$(DEST)"/lib/systemd/system
