@@ -126,6 +126,7 @@ static void no_descriptors_is_local(void **state)
 	while (n < 1024 && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
 		n++;
 	probe_it(bed, &spec);
+	usleep((PROBE_STALL_MS + 200) * 1000); /* a loop that is late is not the cause */
 	run_until(bed, 1);
 	probe_free(&bed->probe);
 	spec.http.scheme = CONFIG_SCHEME_TCP;
@@ -136,6 +137,7 @@ static void no_descriptors_is_local(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(bed->seen[0].outcome, PROBE_LOCAL);
 	assert_non_null(strstr(bed->seen[0].cause, "on this host"));
+	assert_null(strstr(bed->seen[0].cause, "held up"));
 	assert_int_equal(bed->seen[1].outcome, PROBE_LOCAL);
 	assert_non_null(strstr(bed->seen[1].cause, "Too many open files"));
 }
@@ -521,6 +523,62 @@ static void tls_is_judged(void **state)
 	}
 }
 
+static void copy_to(const char *from, const char *to)
+{
+	char buf[8192], tmp[64];
+	FILE *f = fopen(from, "re");
+	size_t n;
+
+	assert_non_null(f);
+	n = fread(buf, 1, sizeof(buf), f);
+	fclose(f);
+	snprintf(tmp, sizeof(tmp), "%s.new", to);
+	f = fopen(tmp, "we");
+	assert_non_null(f);
+	assert_int_equal(fwrite(buf, 1, n, f), n);
+	fclose(f);
+	assert_int_equal(rename(tmp, to), 0);
+}
+
+static enum probe_outcome newest(struct bed *bed)
+{
+	return bed->seen[(bed->n - 1) % RESULTS_MAX].outcome;
+}
+
+/* The server closes after each answer, so every probe is a new connection. */
+static void tls_ca_file_that_is_replaced_counts(void **state)
+{
+	char path[] = "/tmp/test_probe_ca.XXXXXX";
+	struct bed *bed = *state;
+	struct tls_server server;
+	struct probe_spec spec;
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	if (!tls_start(&server, (const char *const[]){NULL})) {
+		unlink(path);
+		skip(); /* no openssl */
+	}
+	copy_to(TLS_DIR "client.pem", path); /* no authority of the node's */
+	spec = spec_of(bed);
+	spec.target.port = server.port;
+	spec.http = (struct config_http){.ca_file = path, .verify = true,
+					 .scheme = CONFIG_SCHEME_HTTPS};
+	spec.connect_timeout_ms = 2000;
+	spec.timeout_ms = 3000;
+	spec.body_max = 65536;
+	probe_it(bed, &spec);
+	run_until(bed, 2);
+	assert_int_equal(newest(bed), PROBE_TLS);
+	copy_to(TLS_DIR "ca.pem", path);
+	for (int i = 0; i < 100 && newest(bed) != PROBE_PASS; i++)
+		run_ms(bed, 100);
+	assert_int_equal(newest(bed), PROBE_PASS);
+	tls_stop(&server);
+	unlink(path);
+}
+
 static void tls_to_a_server_without(void **state)
 {
 	static const struct script no_tls = {"HTTP/1.1 400 Bad Request\r\n\r\n", AFTER_CLOSE};
@@ -564,6 +622,7 @@ int main(void)
 		TEST_BOTH(ipv6_is_asked_by_its_address),
 		TEST(tls_to_a_server_without),
 		cmocka_unit_test(tls_is_judged),
+		TEST(tls_ca_file_that_is_replaced_counts),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
