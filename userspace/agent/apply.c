@@ -5,11 +5,14 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "userspace/agent/discovery.h"
 #include "userspace/agent/nat.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
+
+#define FILES_SPARE 200 /* maps, sockets to listen on, some clients */
 
 static int fail(struct attach_error *err, int r, const char *what, const char *name)
 {
@@ -464,6 +467,26 @@ static void release_adopted_pools(struct agent *agent)
 	}
 }
 
+/* --- is there room ---------------------------------------------------------------------------- */
+
+/* Connections to nodes are kept; those that find no descriptor are checks that are not made. */
+static void check_files(const struct agent *agent)
+{
+	uint32_t nodes = 0, connections = 0;
+	struct rlimit lim;
+
+	for (uint32_t i = 0; i < agent->n_pools; i++) {
+		nodes += agent->pools[i]->n_nodes;
+		connections += agent->pools[i]->n_nodes * (1 + agent->pools[i]->cfg->load->n_pages);
+	}
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == RLIM_INFINITY ||
+	    connections + FILES_SPARE <= lim.rlim_cur)
+		return;
+	log_warn("%u nodes take up to %u connections, and this process may open only %llu files: "
+		 "checks will be missing; raise the limit (LimitNOFILE= of the unit)", nodes,
+		 connections, (unsigned long long)lim.rlim_cur);
+}
+
 /*
  * Order: pools and their nodes first, so that a VIP never points at an empty table; then VIPs;
  * then what is gone, from the outside in.
@@ -499,5 +522,6 @@ int agent_apply(struct agent *agent, struct config *cfg, bool at_start, int64_t 
 	if (agent->fallback)
 		fallback_apply(agent->fallback, now_ms);
 	agent_kick(agent);
+	check_files(agent);
 	return 0;
 }

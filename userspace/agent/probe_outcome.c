@@ -60,6 +60,13 @@ enum probe_outcome probe_outcome_connect(int err)
 	}
 }
 
+/* Only the loop's being held up makes a timeout this host's own. */
+static bool timed_out(const struct probe_facts *f)
+{
+	return f->code == CURLE_OPERATION_TIMEDOUT ||
+	       (f->code == CURLE_COULDNT_CONNECT && f->os_errno == ETIMEDOUT);
+}
+
 /* Codes of libcurl that need no second look. */
 static const struct {
 	CURLcode code;
@@ -201,7 +208,7 @@ void probe_outcome_explain(enum probe_outcome outcome, const struct probe_facts 
 		break;
 	case PROBE_LOCAL:
 		snprintf(s, n, "on this host: %s",
-			 f->stalled ? "held up during the probe" : reason(f));
+			 timed_out(f) ? "held up during the probe" : reason(f));
 		break;
 	case PROBE_OUTCOME_N:
 		break;
