@@ -20,6 +20,7 @@ import dataclasses
 EARLY_S = 0.2
 LATE_S = 2.0
 UNEXPLAINED_MAX = 200  # shown one by one
+STALLS = ("silence", "connect_timeout")
 
 
 def stalled(event: dict) -> float:
@@ -51,15 +52,23 @@ def blame(event: dict, cuts: list[Cut]) -> str | None:
     return next((cut.why for cut in cuts if cut.explains(event)), None)
 
 
-def summary(events: list[dict], cuts: list[Cut]) -> dict:
-    """Counts of what was broken and by whom, with the causes the client saw."""
+def summary(events: list[dict], cuts: list[Cut], frames_lost: int = 0) -> dict:
+    """
+    Counts of what was broken and by whom, with the causes the client saw. frames_lost: by the data
+    path, which was too slow for them. Only then may a stream that fell silent, or a connection that
+    was not answered, have broken for that: a reset and an early end have a sender.
+    """
     by_intent: dict[str, int] = {}
     causes: dict[str, int] = {}
+    by_loss = 0
     unexplained = []
     for event in events:
         why = blame(event, cuts)
         if why:
             by_intent[why] = by_intent.get(why, 0) + 1
+            continue
+        if frames_lost and event["cause"] in STALLS:
+            by_loss += 1
             continue
         name = f"{event['cause']} in {event['stage']}"
         causes[name] = causes.get(name, 0) + 1
@@ -68,6 +77,8 @@ def summary(events: list[dict], cuts: list[Cut]) -> dict:
         "broken": len(events),
         "broken_by_intent": by_intent,
         "broken_by_balancer": len(unexplained),
+        "broken_by_loss": by_loss,
+        "frames_lost": frames_lost,
         "causes": causes,
         "unexplained": unexplained[:UNEXPLAINED_MAX],
     }
