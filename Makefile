@@ -230,7 +230,8 @@ install: all ## programs, units, manual pages, sample configuration below DESTDI
 	$(Q)install -D -m 644 -t "$(DEST)"/share/sluice tools/systemd/sluice.example.yaml \
 		tools/prometheus/sluice.rules.yml tools/grafana/sluice.json
 	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
-	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice/docs docs/operating.md docs/poll-mode.md
+	$(Q)install -D -m 644 userspace/operating.md "$(DEST)"/share/doc/sluice/userspace/operating.md
+	$(Q)install -D -m 644 userspace/dpdk/README.md "$(DEST)"/share/doc/sluice/userspace/dpdk/README.md
 	$(Q)install -D -m 644 -t "$(DEST)"/share/man/man5 $(wildcard userspace/*/*.5)
 	$(Q)install -D -m 644 -t "$(DEST)"/share/man/man8 $(wildcard tools/*/*.8 userspace/*/*.8)
 	$(Q)install -D -m 644 tools/sluicectl/completion.bash \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the README and docs/ tell their reader to type, typed."""
+"""What the README and its two guides tell their reader to type, typed."""
 import json
 import os
 import re
@@ -19,7 +19,7 @@ TESTBED = os.path.join(ROOT, "tools", "testbed", "testbed")
 SLUICECTL = program("sluicectl")
 SOCKET = "/run/sluice-quickstart.sock"
 MARK = "@@ "
-POLL_MODE = "docs/poll-mode.md"
+POLL_MODE = "userspace/dpdk/README.md"
 
 
 def page(path: str) -> str:
@@ -145,11 +145,11 @@ def poll_mode_configuration(t):
         equal((done.returncode, done.stderr), (0, ""), f"check-config with {form}")
 
 
-@case("the configurations of README and docs/ are accepted", timeout_s=30)
+@case("the configurations of README and guides are accepted", timeout_s=30)
 def configuration(t):
     t.need("sluicectl")
     [first] = blocks(section("On a real machine"), "yaml")
-    [more] = blocks(section("Pools as they are in real life", "docs/operating.md"), "yaml")
+    [more] = blocks(section("Pools as they are in real life", "userspace/operating.md"), "yaml")
     head, vips = first.split("vips:\n")
     for name, text in (("first", first), ("more", head + more + vips)):
         path = os.path.join(t.log_dir, f"{name}.yaml")
@@ -163,10 +163,10 @@ def configuration(t):
         equal((done.returncode, done.stderr), (0, ""), f"check-config of {name}")
 
 
-@case("the configuration of Prometheus in docs/ is accepted, with the rules", timeout_s=30)
+@case("the configuration of Prometheus in the guide is accepted, with the rules", timeout_s=30)
 def prometheus(t):
     t.need("promtool")
-    [text] = blocks(section("Monitoring", "docs/operating.md"), "yaml")
+    [text] = blocks(section("Monitoring", "userspace/operating.md"), "yaml")
     path = os.path.join(t.log_dir, "prometheus.yml")
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
