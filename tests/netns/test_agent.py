@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from tests.lib import config, mock
+from tests.lib import mock
 from tests.lib.agent import Agent
 from tests.lib.case import between, case, equal
 from tests.lib.service import Service, xdp_of

@@ -4,7 +4,7 @@ import ctypes
 import os
 import time
 
-from tests.lib import BUILD, config, loadgen, mock
+from tests.lib import BUILD, config, mock
 from tests.lib.agent import Agent
 from tests.lib.case import between, case, equal
 from tests.lib.dpdk import DRIVERS, Dpdk

@@ -11,7 +11,7 @@ from tests.lib.stream import Stream
 from tests.lib.transfer import download, transfer
 from tests.lib.wait import wait_until
 
-CLOSING, CLOSED, COUNTED = 2, 4, 8  # LB_NAT_F_*
+CLOSING = 2  # LB_NAT_F_CLOSING
 
 
 def vips(site: NatSite) -> list[str]:

@@ -103,7 +103,7 @@ def usage(t):
 def output_lost(t):
     service = Service(t, nodes=1)
     for words in (("status",), ("backends", "--json"), ("drain", "node1"), ("--help",)):
-        argv = [os.path.join(BUILD, "sluicectl"), "--socket", service.agent.socket, *words]
+        argv = [program("sluicectl"), "--socket", service.agent.socket, *words]
         done = service.tb.ingress.run(["sh", "-c", 'exec "$@" >/dev/full', "sh", *argv],
                                       check=False)
         equal((done.returncode, done.stderr.count("\n")), (REFUSED, 1), f"{words}: {done.stderr}")

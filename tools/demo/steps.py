@@ -28,7 +28,7 @@ TOKENS_PER_S = 50
 class Demo:
     """The testbed with everything started, and what the steps share."""
 
-    def __init__(self, testbed: Testbed, screen: Screen, keep_agent_log: bool = False):
+    def __init__(self, testbed: Testbed, screen: Screen):
         self.tb = testbed
         self.screen = screen
         self.urls = [url(testbed.vip4), url(testbed.vip6)]

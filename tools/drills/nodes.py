@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 
-from tests.lib import config
 from tests.lib.case import case
 from tests.lib.loadgen import run, url
 from tests.lib.wait import wait_until

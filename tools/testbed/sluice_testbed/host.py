@@ -243,6 +243,3 @@ class Host:
         rules = (f"table {table} {{ chain input {{ type filter hook input priority 0; "
                  f"th dport {port} meta l4proto {{ tcp, udp }} drop; }}; }}")
         self.run(["nft", "-f", "-"], text_in=rules)
-
-    def processes_running(self) -> list[Process]:
-        return [p for p in self.processes if p.running()]

@@ -90,10 +90,6 @@ class Testbed:
         return self._of_role("client")
 
     @property
-    def ingresses(self) -> list[Host]:
-        return self._of_role("ingress")
-
-    @property
     def nodes(self) -> list[Host]:
         return self._of_role("node")
 
