@@ -21,7 +21,6 @@
 #include "userspace/agent/discovery_dns.h"
 #include "userspace/lib/log.h"
 
-#define DEADLINE_MS 60000
 
 /* --- what is replaced ------------------------------------------------------------------------- */
 

@@ -11,9 +11,9 @@
 
 int bench_maps_size(const struct balancer_bpf *skel, uint32_t n_cpus)
 {
-	int r = 0;
+	int r;
 
-	r = r ?: bpf_map__set_max_entries(skel->maps.vip_stats, n_cpus * LB_VIPS_MAX);
+	r = bpf_map__set_max_entries(skel->maps.vip_stats, n_cpus * LB_VIPS_MAX);
 	r = r ?: bpf_map__set_max_entries(skel->maps.backend_stats, n_cpus * LB_BACKENDS_MAX);
 	r = r ?: bpf_map__set_max_entries(skel->maps.reasons, n_cpus * LB_REASONS_MAX);
 	return r ?: bpf_map__set_max_entries(skel->maps.limits, n_cpus);

@@ -31,7 +31,7 @@ struct key {
 	bool (*set)(struct draft *d, const json_t *v);
 };
 
-const char *fault_mode_name(enum fault_mode mode)
+static const char *mode_name(enum fault_mode mode)
 {
 	assert(mode >= FAULT_OK && mode <= FAULT_CLOSE);
 	return mode_names[mode];
@@ -344,9 +344,9 @@ json_t *fault_json(const struct fault_settings *s, uint64_t now_us)
 		s->gpu_memory_pct < 0 ? json_null() : json_real(s->gpu_memory_pct), "kv_usage",
 		s->kv_usage < 0 ? json_null() : json_real(s->kv_usage), "loading_s",
 		loading_json(s, now_us), "draining", s->draining, "health",
-		fault_mode_name(s->page[FAULT_PAGE_HEALTH]), "metrics",
-		fault_mode_name(s->page[FAULT_PAGE_METRICS]), "api",
-		fault_mode_name(s->page[FAULT_PAGE_API]), "health_status",
+		mode_name(s->page[FAULT_PAGE_HEALTH]), "metrics",
+		mode_name(s->page[FAULT_PAGE_METRICS]), "api",
+		mode_name(s->page[FAULT_PAGE_API]), "health_status",
 		(json_int_t)s->page_status[FAULT_PAGE_HEALTH], "metrics_status",
 		(json_int_t)s->page_status[FAULT_PAGE_METRICS], "api_status",
 		(json_int_t)s->page_status[FAULT_PAGE_API], "health_delay_ms",

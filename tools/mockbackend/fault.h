@@ -56,8 +56,6 @@ struct fault_actions {
 	enum fault_mode break_with; /* FAULT_RESET, FAULT_CLOSE: all live requests; 0: none */
 };
 
-const char *fault_mode_name(enum fault_mode mode);
-
 /* Defaults of everything that the command line does not set. */
 void fault_defaults(struct fault_settings *s);
 

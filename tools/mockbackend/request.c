@@ -19,7 +19,7 @@ struct page_peer request_peer(const struct request *req)
 	return (struct page_peer){.address = req->conn->address, .port = req->conn->port};
 }
 
-struct page_node request_node(const struct request *req)
+static struct page_node node_of(const struct request *req)
 {
 	const struct server *s = req->server;
 
@@ -75,7 +75,7 @@ void request_break(struct request *req, enum fault_mode how)
 
 static enum MHD_Result answer_health(struct request *req)
 {
-	struct page_node node = request_node(req);
+	struct page_node node = node_of(req);
 	struct page_peer peer = request_peer(req);
 	enum MHD_Result r;
 	bool ok;
@@ -94,7 +94,7 @@ bool request_is_loading(const struct request *req)
 
 static enum MHD_Result answer_metrics(struct request *req)
 {
-	struct page_node node = request_node(req);
+	struct page_node node = node_of(req);
 	enum MHD_Result r;
 
 	if (reply_delayed(req, req->server->settings.metrics_delay_ms, &r))
@@ -108,7 +108,7 @@ static enum MHD_Result answer_metrics(struct request *req)
 
 static enum MHD_Result answer_models(struct request *req)
 {
-	struct page_node node = request_node(req);
+	struct page_node node = node_of(req);
 	struct page_peer peer = request_peer(req);
 
 	if (request_is_loading(req))
@@ -126,6 +126,25 @@ enum MHD_Result request_answer_root(struct request *req)
 }
 
 /* ---- control ---- */
+
+/* End all live completions: FAULT_RESET or FAULT_CLOSE. */
+static void break_all(struct server *s, enum fault_mode how)
+{
+	for (struct request *req = s->requests; req; req = req->next)
+		if (req->job.state == ENGINE_JOB_QUEUED || req->job.state == ENGINE_JOB_RUNNING)
+			request_break(req, how);
+}
+
+/* Let requests that hang look at the settings again. */
+static void retry_hung(struct server *s)
+{
+	for (struct request *req = s->requests; req; req = req->next) {
+		if (req->stage != STAGE_HUNG)
+			continue;
+		req->stage = STAGE_READY;
+		request_resume(req);
+	}
+}
 
 static enum MHD_Result add_argument(void *cls, enum MHD_ValueKind kind, const char *key,
 				    const char *value)
@@ -167,11 +186,11 @@ static enum MHD_Result answer_control(struct request *req)
 		return reply_bad_request(req, err);
 	server_apply_settings(s);
 	if (actions.break_with)
-		request_break_all(s, actions.break_with);
+		break_all(s, actions.break_with);
 	if (actions.refuse_ms)
 		server_refuse(s, actions.refuse_ms);
-	request_retry_hung(s);
-	node = request_node(req);
+	retry_hung(s);
+	node = node_of(req);
 	return reply_text(req, MHD_HTTP_OK, page_control(&node, &peer), "application/json");
 }
 
@@ -339,23 +358,6 @@ void request_hangup(struct conn *conn, struct server *s)
 	engine_cancel(&s->engine, &conn->request->job, server_now_us(s));
 	server_arm_tick(s);
 	request_resume(conn->request);
-}
-
-void request_break_all(struct server *s, enum fault_mode how)
-{
-	for (struct request *req = s->requests; req; req = req->next)
-		if (req->job.state == ENGINE_JOB_QUEUED || req->job.state == ENGINE_JOB_RUNNING)
-			request_break(req, how);
-}
-
-void request_retry_hung(struct server *s)
-{
-	for (struct request *req = s->requests; req; req = req->next) {
-		if (req->stage != STAGE_HUNG)
-			continue;
-		req->stage = STAGE_READY;
-		request_resume(req);
-	}
 }
 
 void request_end_all(struct server *s)

@@ -20,12 +20,6 @@ void request_wake(struct engine_job *job, void *user);
 /* The peer of the connection went away: free what its request holds. */
 void request_hangup(struct conn *conn, struct server *s);
 
-/* End all live completions: FAULT_RESET or FAULT_CLOSE. */
-void request_break_all(struct server *s, enum fault_mode how);
-
-/* Let requests that hang look at the settings again. */
-void request_retry_hung(struct server *s);
-
 /* The server stops: end every request so that libmicrohttpd can close its connections. */
 void request_end_all(struct server *s);
 

@@ -70,7 +70,6 @@ struct route {
 };
 
 struct page_peer request_peer(const struct request *req);
-struct page_node request_node(const struct request *req);
 bool request_is_loading(const struct request *req);
 
 /* Between the two libmicrohttpd leaves the connection alone. */

@@ -63,7 +63,8 @@ static enum table_colour colour_of_state(const char *state)
 									    : TABLE_WATCH;
 }
 
-void show_cause(char *buf, size_t size, const json_t *node)
+/* A node's cause, and before it what keeps packets from getting there. */
+static void cause_of(char *buf, size_t size, const json_t *node)
 {
 	const char *hop = str(node, "next_hop");
 
@@ -87,7 +88,7 @@ static void backend_row(struct table *t, const json_t *b)
 	cell(kv, json_object_get(load, "kv"), "%.0f %%", 100);
 	cell(gpu, json_object_get(load, "gpu_memory"), "%.0f %%", 100);
 	show_ms(since, sizeof(since), num(b, "since_ms"));
-	show_cause(cause, sizeof(cause), b);
+	cause_of(cause, sizeof(cause), b);
 	table_row(t,
 		  (const char *[]){name, str(b, "address"), str(b, "state"), since, weight, queue,
 				   running, kv, gpu,
@@ -154,7 +155,7 @@ void show_not_healthy(const json_t *nodes, size_t most)
 			break;
 		snprintf(name, sizeof(name), "%s/%s", str(b, "pool"), str(b, "name"));
 		show_ms(since, sizeof(since), num(b, "since_ms"));
-		show_cause(cause, sizeof(cause), b);
+		cause_of(cause, sizeof(cause), b);
 		table_row(&t, (const char *[]){name, str(b, "state"), since, cause});
 	}
 	table_print(&t);

@@ -13,9 +13,6 @@ void show_vips(const json_t *json);
 /* The first `most` of these nodes, with what is the matter. */
 void show_not_healthy(const json_t *nodes, size_t most);
 
-/* A node's cause, and before it what keeps packets from getting there. */
-void show_cause(char *buf, size_t size, const json_t *node);
-
 /* "1.5 min": milliseconds for people. */
 const char *show_ms(char *buf, size_t size, json_int_t ms);
 

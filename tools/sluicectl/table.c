@@ -25,7 +25,8 @@ struct layout {
 	size_t last_max; /* 0: the last column is not cut */
 };
 
-int table_terminal_width(void)
+/* Columns of the terminal on standard output; 0 if it is none. */
+static int terminal_width(void)
 {
 	struct winsize size = {};
 
@@ -36,7 +37,8 @@ int table_terminal_width(void)
 	return size.ws_col;
 }
 
-int table_wants_colours(void)
+/* Whether standard output takes colours. */
+static int wants_colours(void)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
@@ -45,13 +47,14 @@ int table_wants_colours(void)
 
 void table_paint(enum table_colour colour, const char *text)
 {
-	if (colour != TABLE_PLAIN && table_wants_colours())
+	if (colour != TABLE_PLAIN && wants_colours())
 		printf("%s%s\033[0m", colour_codes[colour], text);
 	else
 		fputs(text, stdout);
 }
 
-size_t table_text_width(const char *text)
+/* Characters of UTF-8 text, each taken as one column. */
+static size_t text_width(const char *text)
 {
 	size_t n = 0;
 
@@ -109,10 +112,10 @@ static void lay_out(const struct table *t, int width, struct layout *ret_layout)
 	size_t want;
 
 	for (int i = 0; i < t->n_columns; i++) {
-		l.widths[i] = table_text_width(t->columns[i].title);
+		l.widths[i] = text_width(t->columns[i].title);
 		for (size_t r = 0; r < t->n_rows; r++)
-			if (table_text_width(cell_of(t, r, i)) > l.widths[i])
-				l.widths[i] = table_text_width(cell_of(t, r, i));
+			if (text_width(cell_of(t, r, i)) > l.widths[i])
+				l.widths[i] = text_width(cell_of(t, r, i));
 	}
 	want = l.widths[last] < LAST_MIN ? l.widths[last] : LAST_MIN;
 	if (width > 0) {
@@ -129,7 +132,7 @@ static void put_cut(const char *text, size_t max)
 {
 	size_t n = 0;
 
-	if (!max || table_text_width(text) <= max) {
+	if (!max || text_width(text) <= max) {
 		fputs(text, stdout);
 		return;
 	}
@@ -145,7 +148,7 @@ static void put_cut(const char *text, size_t max)
 static void put_cell(const struct table *t, const struct layout *l, int i, const char *text,
 		     enum table_colour colour)
 {
-	size_t width = table_text_width(text);
+	size_t width = text_width(text);
 
 	if (l->left_out[i])
 		return;
@@ -199,5 +202,5 @@ void table_print_width(struct table *t, int width, int colours)
 
 void table_print(struct table *t)
 {
-	table_print_width(t, table_terminal_width(), table_wants_colours());
+	table_print_width(t, terminal_width(), wants_colours());
 }

@@ -42,16 +42,7 @@ void table_print(struct table *t);
 /* The same for a terminal of that many columns; 0: as for a file. */
 void table_print_width(struct table *t, int width, int colours);
 
-/* Columns of the terminal on standard output; 0 if it is none. */
-int table_terminal_width(void);
-
-/* Whether standard output takes colours. */
-int table_wants_colours(void);
-
 /* Text in a colour, if standard output takes them. */
 void table_paint(enum table_colour colour, const char *text);
-
-/* Characters of UTF-8 text, each taken as one column. */
-size_t table_text_width(const char *text);
 
 #endif

@@ -65,11 +65,9 @@ struct agent {
 	int64_t ticked_ms; /* last time; 0: not yet */
 	int64_t scan_due_ms;
 	int64_t nexthop_due_ms;
-	uint64_t heartbeat_ms;
 	int64_t late_before_ms; /* latest start of a probe in the LATE_MS before this one's */
 	int64_t late_due_ms;
 	bool ready; /* started: changes are logged as changes, not as a beginning */
-	bool reset_on_exit;
 	uint64_t n_reloads;
 	uint64_t n_reloads_refused;
 	char reload_error[AGENT_ERROR_MAX]; /* of the last reload; "" if it worked */

@@ -160,8 +160,3 @@ int bearer_token(struct bearer *b, int64_t now_ms, const char **ret_token)
 	*ret_token = b->token;
 	return 0;
 }
-
-const char *bearer_path(const struct bearer *b)
-{
-	return b->path;
-}

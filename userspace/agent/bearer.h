@@ -34,6 +34,4 @@ void bearer_close(struct bearer **bearer); /* accepts NULL, clears */
  */
 int bearer_token(struct bearer *bearer, int64_t now_ms, const char **ret_token);
 
-const char *bearer_path(const struct bearer *bearer);
-
 #endif

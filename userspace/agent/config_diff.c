@@ -491,7 +491,7 @@ const struct config_change *config_diff_find(const struct config_diff *diff,
 	return NULL;
 }
 
-const char *config_change_op_name(enum config_change_op op)
+static const char *op_name(enum config_change_op op)
 {
 	switch (op) {
 	case CONFIG_ADDED:
@@ -504,7 +504,7 @@ const char *config_change_op_name(enum config_change_op op)
 	return "?";
 }
 
-const char *config_object_name(enum config_object object)
+static const char *object_name(enum config_object object)
 {
 	switch (object) {
 	case CONFIG_OBJECT_SETTING:
@@ -521,7 +521,7 @@ const char *config_object_name(enum config_object object)
 	return "?";
 }
 
-const char *config_effect_name(enum config_effect effect)
+static const char *effect_name(enum config_effect effect)
 {
 	switch (effect) {
 	case CONFIG_EFFECT_LIVE:
@@ -547,7 +547,7 @@ const char *config_change_format(const struct config_change *c, char *buf, size_
 {
 	static const char signs[] = {
 		[CONFIG_ADDED] = '+', [CONFIG_REMOVED] = '-', [CONFIG_CHANGED] = '~'};
-	const char *kind = c->object == CONFIG_OBJECT_SETTING ? "" : config_object_name(c->object);
+	const char *kind = c->object == CONFIG_OBJECT_SETTING ? "" : object_name(c->object);
 
 	if (c->op == CONFIG_CHANGED)
 		snprintf(buf, size, "~ %s%s%s%s%s: %s -> %s%s", kind, *kind ? " " : "",
@@ -590,11 +590,11 @@ static json_t *change_json(const struct config_change *c)
 
 	if (!o)
 		return NULL;
-	if (set_text(o, "op", config_change_op_name(c->op)) < 0 ||
-	    set_text(o, "object", config_object_name(c->object)) < 0 ||
+	if (set_text(o, "op", op_name(c->op)) < 0 ||
+	    set_text(o, "object", object_name(c->object)) < 0 ||
 	    set_text(o, "name", c->name) < 0 || set_text(o, "key", c->key) < 0 ||
 	    set_text(o, "was", c->was) < 0 || set_text(o, "now", c->now) < 0 ||
-	    set_text(o, "effect", config_effect_name(c->effect)) < 0) {
+	    set_text(o, "effect", effect_name(c->effect)) < 0) {
 		json_decref(o);
 		return NULL;
 	}
@@ -612,7 +612,7 @@ json_t *config_diff_json(const struct config_diff *diff)
 		json_decref(changes);
 		changes = NULL;
 	}
-	root = changes ? json_pack("{s:s, s:o}", "effect", config_effect_name(diff->effect),
+	root = changes ? json_pack("{s:s, s:o}", "effect", effect_name(diff->effect),
 				   "changes", changes)
 		       : NULL;
 	return root;

@@ -73,8 +73,4 @@ void config_diff_print(const struct config_diff *diff, FILE *out);
 struct json_t;
 struct json_t *config_diff_json(const struct config_diff *diff);
 
-const char *config_change_op_name(enum config_change_op op);
-const char *config_object_name(enum config_object object);
-const char *config_effect_name(enum config_effect effect);
-
 #endif

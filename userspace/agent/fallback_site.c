@@ -56,7 +56,7 @@ struct fallback_counters *fallback_counters_new(void)
 	return counters;
 }
 
-struct fallback_counters *fallback_counters_ref(struct fallback_counters *counters)
+static struct fallback_counters *counters_ref(struct fallback_counters *counters)
 {
 	ref(&counters->refs);
 	return counters;
@@ -116,7 +116,7 @@ int fallback_site_new(const struct endpoint *endpoint, const struct config_fallb
 	site->retry_min_ms = cfg->retry_min_ms;
 	site->retry_max_ms = cfg->retry_max_ms;
 	site->body = fallback_blob_ref(body);
-	site->counters = fallback_counters_ref(counters);
+	site->counters = counters_ref(counters);
 	site->body_type = strdup(cfg->body_type);
 	r = copy_cached(site, cached, n_cached);
 	if (r < 0 || !site->body_type) {
@@ -127,7 +127,7 @@ int fallback_site_new(const struct endpoint *endpoint, const struct config_fallb
 	return 0;
 }
 
-struct fallback_site *fallback_site_ref(struct fallback_site *site)
+static struct fallback_site *site_ref(struct fallback_site *site)
 {
 	ref(&site->refs);
 	return site;
@@ -198,7 +198,7 @@ int fallback_board_set(struct fallback_board *board, struct fallback_site *const
 	t->refs = 1;
 	t->n = n;
 	for (uint32_t i = 0; i < n; i++)
-		t->sites[i] = fallback_site_ref(sites[i]);
+		t->sites[i] = site_ref(sites[i]);
 	qsort(t->sites, n, sizeof(t->sites[0]), by_endpoint);
 	pthread_mutex_lock(&board->lock);
 	old = board->table;
@@ -230,7 +230,7 @@ struct fallback_site *fallback_board_find(struct fallback_board *board, const st
 		return NULL;
 	found = bsearch(ep, t->sites, t->n, sizeof(t->sites[0]), endpoint_to_site);
 	if (found)
-		site = fallback_site_ref(*found);
+		site = site_ref(*found);
 	table_unref(t);
 	return site;
 }

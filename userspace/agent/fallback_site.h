@@ -36,7 +36,6 @@ struct fallback_counters {
 };
 
 struct fallback_counters *fallback_counters_new(void);
-struct fallback_counters *fallback_counters_ref(struct fallback_counters *counters);
 void fallback_counters_unref(struct fallback_counters **counters);
 
 /* A good answer of a node to GET path. */
@@ -69,7 +68,6 @@ int fallback_site_new(const struct endpoint *endpoint, const struct config_fallb
 		      struct fallback_blob *body, struct fallback_counters *counters,
 		      const struct fallback_cached *cached, uint32_t n_cached,
 		      struct fallback_site **ret_site);
-struct fallback_site *fallback_site_ref(struct fallback_site *site);
 void fallback_site_unref(struct fallback_site **site); /* accepts NULL inside; clears */
 
 struct fallback_board;

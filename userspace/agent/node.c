@@ -303,7 +303,7 @@ static void merge_pages(struct node *node, int64_t now_ms)
 
 /*
  * A sample that does not count (no such numbers in it, or already stale) leaves the base alone:
- * what stands in for it depends on the whole pool, and pool_publish_scores() knows that.
+ * what stands in for it depends on the whole pool, and pool_tick() knows that.
  */
 static void publish_own_score(struct node *node, int64_t now_ms)
 {

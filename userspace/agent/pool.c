@@ -131,6 +131,67 @@ struct node *pool_find(const struct pool *pool, const char *name)
 	return NULL;
 }
 
+/* --- load ------------------------------------------------------------------------------------- */
+
+/* Publish load scores: base, hot, stale. */
+static void publish_scores(struct pool *pool, int64_t now_ms)
+{
+	_cleanup_free_ struct score_member *members = calloc(pool->n_nodes + 1, sizeof(*members));
+	_cleanup_free_ struct score *scores = calloc(pool->n_nodes + 1, sizeof(*scores));
+	_cleanup_free_ double *scratch = calloc(pool->n_nodes + 1, sizeof(*scratch));
+	struct publish *p = pool->agent->publish;
+
+	pool->samples_new = false;
+	pool->scores_ms = now_ms;
+	if (!members || !scores || !scratch)
+		return;
+	for (uint32_t i = 0; i < pool->n_nodes; i++)
+		members[i] = (struct score_member){
+			.node = &pool->nodes[i]->score,
+			.settings = &pool->nodes[i]->score_settings,
+			.weight = pool->nodes[i]->effective,
+		};
+	score_pool(members, pool->n_nodes, now_ms, scratch, scores);
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		struct node *node = pool->nodes[i];
+
+		if (scores[i].source != SCORE_FRESH)
+			publish_load_base(p, node->id, scores[i].base);
+		publish_load_weight(p, node->id, node->effective,
+				    (scores[i].hot ? LB_LOAD_F_HOT : 0) |
+					    (scores[i].source == SCORE_IGNORED ? LB_LOAD_F_IGNORE
+									       : 0));
+		node->published = scores[i];
+	}
+}
+
+const struct health_pool *pool_figures(struct pool *pool, int64_t now_ms)
+{
+	_cleanup_free_ struct health_pool_member *members = NULL;
+	_cleanup_free_ double *scratch = NULL;
+
+	if (pool->figures_ms && now_ms - pool->figures_ms < FIGURES_EVERY_MS)
+		return &pool->figures;
+	members = calloc(pool->n_nodes + 1, sizeof(*members));
+	scratch = calloc(pool->n_nodes + 1, sizeof(*scratch));
+	if (!members || !scratch)
+		return NULL;
+	for (uint32_t i = 0; i < pool->n_nodes; i++) {
+		const struct node *node = pool->nodes[i];
+		bool fresh = node->sample_ms >= 0 &&
+			     now_ms - node->sample_ms <= node->cfg->load->stale_ms;
+
+		members[i] = (struct health_pool_member){
+			.health = &node->health,
+			.sample = fresh ? &node->sample : NULL,
+			.weight = node->weight * 1000,
+		};
+	}
+	health_pool_figures(members, pool->n_nodes, scratch, &pool->figures);
+	pool->figures_ms = now_ms;
+	return &pool->figures;
+}
+
 /* --- judgement -------------------------------------------------------------------------------- */
 
 static void member_of(const struct node *node, int64_t now_ms, struct weight_member *ret)
@@ -380,69 +441,9 @@ void pool_judge(struct pool *pool, int64_t now_ms)
 		pool->next_ms = now_ms + RETRY_MS;
 	if (!pool->settled && pool->next_ms > pool->created_ms + SETTLE_MS)
 		pool->next_ms = pool->created_ms + SETTLE_MS;
-	pool_publish_scores(pool, now_ms);
+	publish_scores(pool, now_ms);
 	if (pool->n_builds > n_builds)
 		note_change(pool, begin_us, begin_cpu_us);
-}
-
-/* --- load ------------------------------------------------------------------------------------- */
-
-void pool_publish_scores(struct pool *pool, int64_t now_ms)
-{
-	_cleanup_free_ struct score_member *members = calloc(pool->n_nodes + 1, sizeof(*members));
-	_cleanup_free_ struct score *scores = calloc(pool->n_nodes + 1, sizeof(*scores));
-	_cleanup_free_ double *scratch = calloc(pool->n_nodes + 1, sizeof(*scratch));
-	struct publish *p = pool->agent->publish;
-
-	pool->samples_new = false;
-	pool->scores_ms = now_ms;
-	if (!members || !scores || !scratch)
-		return;
-	for (uint32_t i = 0; i < pool->n_nodes; i++)
-		members[i] = (struct score_member){
-			.node = &pool->nodes[i]->score,
-			.settings = &pool->nodes[i]->score_settings,
-			.weight = pool->nodes[i]->effective,
-		};
-	score_pool(members, pool->n_nodes, now_ms, scratch, scores);
-	for (uint32_t i = 0; i < pool->n_nodes; i++) {
-		struct node *node = pool->nodes[i];
-
-		if (scores[i].source != SCORE_FRESH)
-			publish_load_base(p, node->id, scores[i].base);
-		publish_load_weight(p, node->id, node->effective,
-				    (scores[i].hot ? LB_LOAD_F_HOT : 0) |
-					    (scores[i].source == SCORE_IGNORED ? LB_LOAD_F_IGNORE
-									       : 0));
-		node->published = scores[i];
-	}
-}
-
-const struct health_pool *pool_figures(struct pool *pool, int64_t now_ms)
-{
-	_cleanup_free_ struct health_pool_member *members = NULL;
-	_cleanup_free_ double *scratch = NULL;
-
-	if (pool->figures_ms && now_ms - pool->figures_ms < FIGURES_EVERY_MS)
-		return &pool->figures;
-	members = calloc(pool->n_nodes + 1, sizeof(*members));
-	scratch = calloc(pool->n_nodes + 1, sizeof(*scratch));
-	if (!members || !scratch)
-		return NULL;
-	for (uint32_t i = 0; i < pool->n_nodes; i++) {
-		const struct node *node = pool->nodes[i];
-		bool fresh = node->sample_ms >= 0 &&
-			     now_ms - node->sample_ms <= node->cfg->load->stale_ms;
-
-		members[i] = (struct health_pool_member){
-			.health = &node->health,
-			.sample = fresh ? &node->sample : NULL,
-			.weight = node->weight * 1000,
-		};
-	}
-	health_pool_figures(members, pool->n_nodes, scratch, &pool->figures);
-	pool->figures_ms = now_ms;
-	return &pool->figures;
 }
 
 void pool_tick(struct pool *pool, int64_t now_ms)
@@ -459,5 +460,5 @@ void pool_tick(struct pool *pool, int64_t now_ms)
 	if (pool->dirty || now_ms >= pool->next_ms)
 		pool_judge(pool, now_ms);
 	else if (pool->samples_new || now_ms - pool->scores_ms >= SCORES_EVERY_MS)
-		pool_publish_scores(pool, now_ms);
+		publish_scores(pool, now_ms);
 }

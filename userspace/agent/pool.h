@@ -74,9 +74,6 @@ void pool_judge(struct pool *pool, int64_t now_ms);
  */
 bool pool_is_quiet(const struct pool *pool, int64_t now_us);
 
-/* Publish load scores: base, hot, stale. */
-void pool_publish_scores(struct pool *pool, int64_t now_ms);
-
 void pool_tick(struct pool *pool, int64_t now_ms);
 
 /* Medians of the pool, computed at most every quarter of a second. */

@@ -100,7 +100,11 @@ static int64_t next_start(struct probe *p, int64_t now_ms)
 	return next < now_ms + gap ? now_ms + gap : next;
 }
 
-bool probe_engine_stalled(struct probe_engine *engine, int64_t since_ms, int64_t now_ms)
+/*
+ * Whether this loop was held up (stopped, starved) since then: deadlines that passed meanwhile say
+ * nothing.
+ */
+static bool is_stalled(struct probe_engine *engine, int64_t since_ms, int64_t now_ms)
 {
 	const struct due *first = due_queue_first(&engine->queue);
 
@@ -235,7 +239,7 @@ void probe_finish(struct probe *p, const struct probe_facts *given, struct probe
 	facts.timeout_ms = s->timeout_ms;
 	if (p->stop_error || !facts.error)
 		facts.error = p->stop_error ?: "";
-	if (probe_engine_stalled(p->engine, p->started_ms, res->now_ms))
+	if (is_stalled(p->engine, p->started_ms, res->now_ms))
 		facts.stalled = true;
 
 	res->outcome = probe_outcome_http(&facts);
@@ -347,7 +351,7 @@ static bool run_due(struct probe_engine *engine, int64_t now_ms)
 			return false;
 		if (now_ms - p->due.at_ms > engine->stats.late_max_ms)
 			engine->stats.late_max_ms = now_ms - p->due.at_ms;
-		(void)probe_engine_stalled(engine, 0, now_ms);
+		(void)is_stalled(engine, 0, now_ms);
 		if (p->state == PROBE_WAITING)
 			probe_start(p, now_ms);
 		else
@@ -370,7 +374,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	engine->armed_us = 0; /* nobody arms it meanwhile */
 	/* What waits in the sockets may have come in time. */
 	if (late) {
-		(void)probe_engine_stalled(engine, 0, now_ms);
+		(void)is_stalled(engine, 0, now_ms);
 		poll_set_drain(engine->set);
 	}
 	more = run_due(engine, now_ms);

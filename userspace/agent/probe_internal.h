@@ -116,12 +116,6 @@ int64_t probe_engine_now(const struct probe_engine *engine);
 /* Put it into the queue: its next start, or the deadline of what is under way. */
 void probe_due(struct probe *p, int64_t at_ms);
 
-/*
- * Whether this loop was held up (stopped, starved) since then: deadlines that passed meanwhile say
- * nothing.
- */
-bool probe_engine_stalled(struct probe_engine *engine, int64_t since_ms, int64_t now_ms);
-
 /* Keeps p's memory while a callback may free it. The second returns false if p is gone then. */
 void probe_hold(struct probe *p);
 bool probe_release(struct probe *p);

@@ -32,7 +32,8 @@ const char *probe_outcome_name(enum probe_outcome outcome)
 	return names[outcome];
 }
 
-enum probe_outcome probe_outcome_connect(int err)
+/* err: positive errno of connect() or SO_ERROR, ETIMEDOUT if it took too long; 0: connected. */
+static enum probe_outcome outcome_of_connect(int err)
 {
 	switch (err) {
 	case 0:
@@ -96,7 +97,7 @@ static enum probe_outcome outcome_broken(const struct probe_facts *f)
 	if (f->os_errno == 0)
 		/* What came was no HTTP (a chunk size, say); or nothing came. */
 		return f->header_bytes ? PROBE_BAD_RESPONSE : PROBE_RESET;
-	o = probe_outcome_connect(f->os_errno);
+	o = outcome_of_connect(f->os_errno);
 	if (o == PROBE_LOCAL || o == PROBE_REFUSED)
 		o = PROBE_RESET;
 	if (o == PROBE_RESET && f->header_bytes)
@@ -118,7 +119,7 @@ enum probe_outcome probe_outcome_http(const struct probe_facts *f)
 			return PROBE_LOCAL;
 		if (f->os_errno == ETIMEDOUT && f->stalled)
 			return PROBE_LOCAL;
-		return probe_outcome_connect(f->os_errno);
+		return outcome_of_connect(f->os_errno);
 	case CURLE_OPERATION_TIMEDOUT:
 		if (f->stalled)
 			return PROBE_LOCAL;

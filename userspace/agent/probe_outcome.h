@@ -37,9 +37,6 @@ struct probe_facts {
 
 enum probe_outcome probe_outcome_http(const struct probe_facts *facts);
 
-/* err: positive errno of connect() or SO_ERROR, ETIMEDOUT if it took too long; 0: connected. */
-enum probe_outcome probe_outcome_connect(int err);
-
 /* One printable line, terminated; "" for PROBE_PASS. */
 void probe_outcome_explain(enum probe_outcome outcome, const struct probe_facts *facts,
 			   char ret_cause[PROBE_CAUSE_MAX]);
