@@ -280,7 +280,6 @@ static void test_a_first_start_that_fails_leaves_nothing(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-/* An argument is a pattern (* and ?) of the tests that are to run. */
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,12 +294,6 @@ int main(int argc, char **argv)
 		T(test_a_first_start_that_fails_leaves_nothing),
 	};
 
-	if (geteuid() != 0) {
-		printf("skip: needs root\n");
-		return 77;
-	}
-	own_namespaces();
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
+	begin_in_namespaces(argc, argv);
 	return cmocka_run_group_tests_name("interfaces", tests, NULL, NULL);
 }
