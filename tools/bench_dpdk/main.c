@@ -28,6 +28,7 @@
 
 #include "tools/bench_dpdk/programs.h"
 #include "tools/bench_dpdk/world.h"
+#include "userspace/dpdk/burst_ways.h"
 #include "userspace/dpdk/rte.h"
 
 #define CHUNK	  1024
@@ -139,6 +140,7 @@ static int bench_new(uint32_t n)
 	dpdk_tables_view(&tables, n, &b->w.tables);
 	b->w.shared = &tables.dpdk_workers[n];
 	b->w.n_ports = 1;
+	b->w.burst = burst_ways()->fn;
 	b->w.ports[0].ifindex = BENCH_IFINDEX;
 	r = make_ring_port("ring", n, b->in, b->out, &b->ring_id);
 	r = r ?: make_ring_port("mirror", n, make_ring("from", n), make_ring("to", n), &b->empty_id);

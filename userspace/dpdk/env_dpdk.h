@@ -16,7 +16,7 @@ struct lb_env {
 	__u32 ifindex;
 	/* The same in numbers, of which compilers know more than of pointers. */
 	__u32 len;
-	int head, tail; /* bytes the frame has grown by on either side */
+	__u32 room; /* bytes in front of the frame */
 };
 
 #include "bpf/core/env.h"
@@ -25,7 +25,7 @@ static __always_inline void lb_env_init(struct lb_env *env, struct rte_mbuf *m,
 					struct dpdk_tables *t, __u32 ifindex)
 {
 	env->len = m->data_len;
-	env->head = env->tail = 0;
+	env->room = m->data_off;
 	env->data = rte_pktmbuf_mtod(m, void *);
 	env->end = (uint8_t *)env->data + env->len;
 	env->m = m;
@@ -36,9 +36,9 @@ static __always_inline void lb_env_init(struct lb_env *env, struct rte_mbuf *m,
 /* The frame, as the core left it, back to the mbuf. */
 static __always_inline void lb_env_commit(const struct lb_env *env)
 {
-	env->m->data_off -= env->head;
-	env->m->data_len += env->head + env->tail;
-	env->m->pkt_len += env->head + env->tail;
+	env->m->data_off = env->room;
+	env->m->data_len = env->len;
+	env->m->pkt_len = env->len;
 }
 
 static __always_inline void *lb_env_front(struct lb_env *env, __u32 len)
@@ -112,6 +112,7 @@ static __always_inline int lb_env_flow_put(struct lb_env *env, enum lb_flow_tabl
 					   const struct lb_flow_key *key,
 					   const struct lb_flow *flow)
 {
+	env->t->changes++;
 	return flow_table_put(dpdk_flows_of(env, table), key, flow, FLOW_TABLE_ANY,
 			      dpdk_ticks());
 }
@@ -119,6 +120,7 @@ static __always_inline int lb_env_flow_put(struct lb_env *env, enum lb_flow_tabl
 static __always_inline void lb_env_flow_delete(struct lb_env *env, enum lb_flow_table table,
 					       const struct lb_flow_key *key)
 {
+	env->t->changes++;
 	(void)flow_table_delete(dpdk_flows_of(env, table), key, dpdk_ticks());
 }
 
@@ -161,10 +163,10 @@ static __always_inline void lb_env_nat_reply_delete(struct lb_env *env,
 /* As bpf_xdp_adjust_head(): a link header always remains. */
 static __always_inline int lb_env_head(struct lb_env *env, int delta)
 {
-	if (lb_unlikely((int)env->m->data_off < env->head - delta || (int)env->len - delta < 14))
+	if (lb_unlikely((int)env->room < -delta || (int)env->len - delta < 14))
 		return -1;
 	env->data = (uint8_t *)env->data + delta;
-	env->head -= delta;
+	env->room += delta;
 	env->len -= delta;
 	return 0;
 }
@@ -176,7 +178,6 @@ static __always_inline int lb_env_tail(struct lb_env *env, int delta)
 	if (to > (uint8_t *)env->m->buf_addr + env->m->buf_len || to < (uint8_t *)env->data + 14)
 		return -1;
 	env->end = to;
-	env->tail += delta;
 	env->len += delta;
 	return 0;
 }

@@ -18,6 +18,7 @@
 
 #include "userspace/agent/config.h"
 #include "userspace/agent/version.h"
+#include "userspace/dpdk/burst_ways.h"
 #include "userspace/dpdk/devices.h"
 #include "userspace/dpdk/eal.h"
 #include "userspace/dpdk/missed.h"
@@ -237,6 +238,7 @@ static void open_worker(struct host *h, uint16_t n, uint32_t idle_us)
 	w->queue = n;
 	w->idle_us = idle_us;
 	w->n_ports = h->n_ports;
+	w->burst = burst_ways()->fn;
 	for (uint16_t i = 0; i < h->n_ports; i++) {
 		w->ports[i].ifindex = h->ports[i].ifindex;
 		w->tables.devices[i].ifindex = h->ports[i].ifindex;

@@ -38,6 +38,7 @@ struct dpdk_tables {
 	struct lb_recent *recent;
 	uint32_t n_slots;
 	uint32_t ticks; /* when the round began */
+	uint32_t changes; /* exceptions this worker added and removed */
 	struct dpdk_device devices[DPDK_DEVICES_MAX];
 	struct flow_table flows, half_open, nat_flows, nat_replies;
 };

@@ -11,10 +11,10 @@
 #include <string.h>
 
 #include "tests/packet/cases.h"
-#include "userspace/dpdk/rte.h"
-#include "userspace/dpdk/worker.h"
+#include "userspace/dpdk/burst_ways.h"
+#include "userspace/dpdk/other.h"
 
-#define RING_SIZE 16
+#define RING_SIZE 64
 
 /* A device made of two rings. */
 struct ring_port {
@@ -96,6 +96,7 @@ int host_open(uint32_t near_ifindex, uint32_t far_ifindex)
 	dpdk_tables_view(&tables, 0, &worker.tables);
 	worker.shared = &tables.dpdk_workers[0];
 	worker.n_ports = 2;
+	worker.burst = burst_ways()->fn;
 	join(&worker.ports[0], near_ifindex, &near, &near_mirror);
 	join(&worker.ports[1], far_ifindex, &far, &far_mirror);
 	return 0;
@@ -176,27 +177,72 @@ int host_run(const uint8_t *bytes, uint32_t len, enum came_out *ret_out, uint8_t
 	return r ?: rte_mempool_in_use_count(pool) ? -ENOBUFS : 0; /* a frame that nobody freed */
 }
 
-int host_run_burst(const uint8_t *const *frames, const uint32_t *lens, uint32_t n,
-		   uint8_t (*ret_macs)[6])
+static int send_all(const uint8_t *const *frames, const uint32_t *lens, uint32_t n)
 {
-	struct rte_mbuf *m;
-	int out = 0;
-
 	for (uint32_t i = 0; i < n; i++) {
-		m = rte_pktmbuf_alloc(pool);
+		struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+
 		if (!m)
 			return -ENOMEM;
 		memcpy(rte_pktmbuf_append(m, lens[i]), frames[i], lens[i]);
 		if (rte_ring_enqueue(near.in, m) < 0)
 			return -ENOSPC;
 	}
-	if (worker_round(&worker, dpdk_ticks()) != n)
-		return -EIO;
+	return worker_round(&worker, dpdk_ticks()) == n ? 0 : -EIO;
+}
+
+int host_run_burst(const uint8_t *const *frames, const uint32_t *lens, uint32_t n,
+		   uint8_t (*ret_macs)[6])
+{
+	int out = 0, r = send_all(frames, lens, n);
+	struct rte_mbuf *m;
+
+	if (r < 0)
+		return r;
 	while ((m = take(&near))) {
 		memcpy(ret_macs[out++], rte_pktmbuf_mtod(m, void *), 6);
 		rte_pktmbuf_free(m);
 	}
 	return rte_mempool_in_use_count(pool) ? -ENOBUFS : out;
+}
+
+int host_run_frames(const uint8_t *const *frames, const uint32_t *lens, uint32_t n,
+		    struct host_frame *ret_frames)
+{
+	const struct ring_port *ports[] = {
+		[OUT_NEAR] = &near, [OUT_FAR] = &far, [OUT_KERNEL] = &near_mirror};
+	int out = 0, r = send_all(frames, lens, n);
+	struct rte_mbuf *m;
+
+	for (enum came_out at = OUT_NEAR; at <= OUT_KERNEL && r == 0; at++)
+		while ((m = take(ports[at]))) {
+			struct host_frame *f = &ret_frames[out++];
+
+			memset(f, 0, sizeof(*f));
+			f->out = at;
+			f->len = m->pkt_len;
+			memcpy(f->bytes, rte_pktmbuf_mtod(m, void *),
+			       f->len < sizeof(f->bytes) ? f->len : sizeof(f->bytes));
+			rte_pktmbuf_free(m);
+		}
+	return r ?: rte_mempool_in_use_count(pool) ? -ENOBUFS : out;
+}
+
+static void one_by_one(struct worker *w, struct worker_port *p, struct rte_mbuf **frames,
+		       uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		other_send(w, p, frames[i]);
+}
+
+const char *host_take_way(int way)
+{
+	static const struct burst_way alone = {"one by one", one_by_one};
+	const struct burst_way *chosen = way == HOST_ONE_BY_ONE ? &alone : &burst_ways()[way];
+
+	if (chosen->name)
+		worker.burst = chosen->fn;
+	return chosen->name;
 }
 
 static struct flow_table *table_of(int half_open)

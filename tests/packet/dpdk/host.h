@@ -52,6 +52,27 @@ int host_run(const uint8_t *bytes, uint32_t len, enum came_out *ret_out, uint8_t
 int host_run_burst(const uint8_t *const *frames, const uint32_t *lens, uint32_t n,
 		   uint8_t (*ret_macs)[6]);
 
+/* A frame that came out, as far as there is room for it. */
+struct host_frame {
+	enum came_out out;
+	uint32_t len;
+	uint8_t bytes[256];
+};
+
+/*
+ * One round with n frames at once. Returns how many came out, at most n: those of each device in
+ * their order. -errno.
+ */
+int host_run_frames(const uint8_t *const *frames, const uint32_t *lens, uint32_t n,
+		    struct host_frame *ret_frames);
+
+/*
+ * How the worker takes its bursts from now on: 0 … as burst_ways() has them (so it begins with 0),
+ * HOST_ONE_BY_ONE: each frame through lb_forward() by itself. NULL: there is no such way; its name.
+ */
+#define HOST_ONE_BY_ONE (-1)
+const char *host_take_way(int way);
+
 /* half_open: which of the two tables. As flow_table_find() and flow_table_put(). */
 struct lb_flow *host_flow(int half_open, const struct lb_flow_key *key);
 int host_flow_put(int half_open, const struct lb_flow_key *key, const struct lb_flow *flow);

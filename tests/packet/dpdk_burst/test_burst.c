@@ -3,6 +3,7 @@
  * What the case table cannot show, because it sends one frame at a time: frames of one burst. The
  * worker chooses for a whole burst before it sends, so a choice may be out of date by then.
  */
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "bpf/core/vip.h"
 #include "tests/packet/dpdk/host.h"
 #include "tests/packet/world.h"
 
@@ -109,6 +111,156 @@ static void test_kinds_of_segments_take_turns_in_a_burst(void **state)
 	assert_int_equal(r->t.backend_counts[NODE1].flows, 1);
 }
 
+/* --- bursts of anything ----------------------------------------------------------------------- */
+
+#define BURSTS	   4000
+#define BURST_MAX  32
+#define SECOND_VIP 7
+
+static uint32_t state = 1;
+
+/* 0 … n - 1; xorshift (Marsaglia, 2003). */
+static uint32_t pick(uint32_t n)
+{
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return (uint64_t)state * n >> 32;
+}
+
+static const int flags_of[] = {TCP_ACK, TCP_ACK, TCP_ACK, TCP_ACK | TCP_PSH, TCP_ACK | TCP_FIN,
+			       TCP_RST, TCP_SYN, TCP_SYN | TCP_ACK};
+#define PICK(list) (list[pick(sizeof(list) / sizeof(list[0]))])
+
+/* Mostly a segment for the VIP; sometimes for nobody's address or port, tagged, or damaged. */
+static void build_any(struct frame *ret)
+{
+	static const int ttls[] = {64, 64, 64, 64, 2, 1, 0}, ports[] = {PORT, PORT, PORT, PORT, 80};
+	static const int doffs[] = {5, 5, 5, 8, 4, 15}, sizes[] = {0, 0, 10, 60, 1430, 1450};
+	static const enum host whom[] = {VIP, VIP, VIP, VIP, VIP, VIP_B};
+	enum host to = PICK(whom);
+	int sport = 40000 + pick(64), dport = PICK(ports), flags = PICK(flags_of);
+	struct layer layers[LAYERS_MAX] = {}, *l = layers;
+
+	*l++ = (struct layer)ETH(ROUTER, LB);
+	if (!pick(16))
+		*l++ = (struct layer)VLAN(7);
+	if (pick(4))
+		*l++ = (struct layer)IP4(CLIENT, to, .ttl = PICK(ttls), .tos = pick(2) * 0x28);
+	else
+		*l++ = (struct layer)IP6(CLIENT, to, .ttl = PICK(ttls), .tos = pick(2) * 0x28);
+	if (pick(16))
+		*l++ = (struct layer)TCP(sport, dport, flags, .doff = PICK(doffs));
+	else
+		*l++ = (struct layer)UDP(sport, dport);
+	*l++ = (struct layer)DATA(PICK(sizes));
+	frame_build(layers, 0, ret);
+	if (!pick(8))
+		ret->b[pick(ret->len < 54 ? ret->len : 54)] ^= 1 << pick(8);
+	if (!pick(8))
+		ret->len -= pick(ret->len);
+	if (ret->len < 14)
+		ret->len = 14;
+}
+
+/* VIP_B is a VIP as well, of another mode, whose pool has the first slot alone. */
+static void put_second_vip(void)
+{
+	struct lb_vip_cell cell = {.addr = {0, 0, htonl(0xffff)}, .port = htons(PORT), .proto = 6,
+				   .kind = LB_VIP_KIND_SERVICE, .vip = SECOND_VIP};
+	struct lb_vip vip = r->t.vips[VIP_ID4];
+
+	memcpy(&cell.addr[3], hosts[VIP_B].ip4, 4);
+	vip.mode = vip.mode == LB_MODE_IPIP ? LB_MODE_GUE : LB_MODE_IPIP;
+	vip.flags = LB_VIP_F_ACTIVE;
+	vip.n_slots = 1;
+	r->t.vips[SECOND_VIP] = vip;
+	r->t.vip_index[lb_vip_bucket_a(cell.addr, cell.port, cell.proto)] = cell;
+}
+
+/* A case that any burst may meet. Deterministic: built twice it is the same. */
+static void build_any_world(uint32_t seed)
+{
+	static const enum lb_mode modes[] = {LB_MODE_IPIP, LB_MODE_GUE, LB_MODE_L2DSR, LB_MODE_NAT};
+	static const enum lb_affinity affinities[] = {LB_AFFINITY_FLOW, LB_AFFINITY_SOURCE};
+	struct packet_case c = {.name = "any"};
+
+	state = seed;
+	c.mode = PICK(modes);
+	c.affinity = PICK(affinities);
+	c.spread = pick(2);
+	c.slot = (struct lb_slot){.cur = 1 + pick(9), .exc = pick(4) ? 0 : EPOCH,
+				  .prev = pick(4) ? 0 : 1 + pick(9)};
+	c.vip_flags = pick(8) ? 0 : LB_VIP_F_TRACK;
+	world_build(r, &c);
+	put_second_vip();
+}
+
+/* What is left of the world that a frame may have changed. */
+struct after {
+	struct lb_count vips[16], nodes[16];
+	uint64_t counters[LB_REASONS_MAX];
+	struct lb_slot slots[8];
+	struct host_frame frames[BURST_MAX];
+	int n;
+};
+
+static void run_any(uint32_t seed, const struct frame *frames, uint32_t n, int way,
+		    struct after *ret)
+{
+	const uint8_t *bytes[BURST_MAX];
+	uint32_t lens[BURST_MAX];
+
+	for (uint32_t i = 0; i < n; i++) {
+		bytes[i] = frames[i].b;
+		lens[i] = frames[i].len;
+	}
+	memset(ret, 0, sizeof(*ret));
+	build_any_world(seed);
+	assert_non_null(host_take_way(way));
+	ret->n = host_run_frames(bytes, lens, n, ret->frames);
+	memcpy(ret->vips, r->t.vip_counts, sizeof(ret->vips));
+	memcpy(ret->nodes, r->t.backend_counts, sizeof(ret->nodes));
+	memcpy(ret->counters, r->t.counters, sizeof(ret->counters));
+	memcpy(ret->slots, &r->t.slots[SLOT_BASE], sizeof(ret->slots));
+}
+
+static void expect_like_one_by_one(int way)
+{
+	static struct frame frames[BURST_MAX];
+	static struct after alone, together;
+
+	for (uint32_t seed = 1; seed <= BURSTS; seed++) {
+		uint32_t n;
+
+		state = seed * 2654435761u;
+		n = 1 + pick(BURST_MAX);
+		for (uint32_t i = 0; i < n; i++)
+			if (i && pick(2))
+				frames[i] = frames[pick(i)];
+			else
+				build_any(&frames[i]);
+		run_any(seed, frames, n, HOST_ONE_BY_ONE, &alone);
+		run_any(seed, frames, n, way, &together);
+		assert_true(alone.n >= 0);
+		assert_int_equal(alone.n, together.n);
+		for (int i = 0; i < alone.n; i++)
+			assert_memory_equal(&alone.frames[i], &together.frames[i],
+					    sizeof(alone.frames[i]));
+		assert_memory_equal(&alone, &together, sizeof(alone));
+	}
+	host_take_way(0);
+}
+
+static void test_what_becomes_of_a_frame_does_not_depend_on_its_burst(void **unused)
+{
+	(void)unused;
+	for (int way = 0; host_take_way(way); way++) {
+		print_message("%s\n", host_take_way(way));
+		expect_like_one_by_one(way);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +268,7 @@ int main(void)
 		cmocka_unit_test(test_frames_leave_in_the_order_they_came),
 		cmocka_unit_test(test_a_burst_of_plain_segments_goes_where_its_slot_says),
 		cmocka_unit_test(test_kinds_of_segments_take_turns_in_a_burst),
+		cmocka_unit_test(test_what_becomes_of_a_frame_does_not_depend_on_its_burst),
 	};
 
 	return cmocka_run_group_tests(tests, open_host, NULL);

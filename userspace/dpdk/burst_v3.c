@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* For processors of x86-64-v3 (AVX2, BMI2): Haswell, Zen and later. */
+#if defined(__x86_64__)
+#pragma GCC target("arch=x86-64-v3")
+
+#include "userspace/dpdk/burst_ways.h"
+#include "userspace/dpdk/burst.h"
+
+void burst_v3(struct worker *w, struct worker_port *p, struct rte_mbuf **frames, uint32_t n)
+{
+	burst_forward(w, p, frames, n);
+}
+#endif
