@@ -15,19 +15,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tests/fuzz/check.h"
 #include "userspace/agent/control.h"
 #include "userspace/agent/fallback.h"
 #include "userspace/agent/http1.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
-
-#define CHECK(x)                                                                                   \
-	do {                                                                                       \
-		if (!(x)) {                                                                        \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                    \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 #define ANSWER_MAX (1 << 20)
 #define ROUNDS_MAX 2000 /* of the loop, for one input */
