@@ -514,7 +514,8 @@ static __always_inline int lb_select_entry_plain(struct lb_env *env, const struc
 
 /*
  * The hot path: a slot that answers by itself, for a packet of a live flow, or of a new one that
- * needs no entry. 1: ret->backend is a node. 0: ask lb_select(); nothing was changed or counted.
+ * needs no entry. 1: ret->backend is a node. 0: ask lb_select_segment() or lb_select_syn(); nothing
+ * was changed or counted.
  */
 static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_pkt *pkt,
 					   const struct lb_vip *vip, __u32 vip_id,
