@@ -49,6 +49,7 @@ enum entry_table {
 
 enum step_kind {
 	STEP_FRAME = 0,
+	STEP_SWEEP,   /* as STEP_FRAME, for each of the 65536 values of what `sweep` says */
 	STEP_CUTS,    /* `in` at every length up to its own; cuts[] says what each must give */
 	STEP_SLOT,    /* the agent writes `slot` */
 	STEP_NODE,    /* the agent writes flags, generation of `node` */
@@ -80,8 +81,14 @@ struct cut {
 #define LIST_MAX   12
 #define EVENTS_MAX 4
 
+enum sweep {
+	SWEEP_SUMS,  /* ids of IPv4 headers, sequence numbers: so checksums take every value */
+	SWEEP_PORTS, /* the client's port: so the flow's hash does */
+};
+
 struct step {
 	enum step_kind kind;
+	enum sweep sweep;
 
 	struct layer in[LAYERS_MAX];
 	struct layer out[LAYERS_MAX]; /* the frame that leaves; empty: what `to` implies */
@@ -139,6 +146,7 @@ struct case_list {
 #define ONE(...)   STEPS({__VA_ARGS__})
 #define EVENTS(...) .events = {__VA_ARGS__}
 
+#define SWEEP(what, ...)      {.kind = STEP_SWEEP, .sweep = what, __VA_ARGS__}
 #define SLOT(c, a, p, e)      {.kind = STEP_SLOT, .slot = {c, a, p, e}}
 #define DIES(id)	      {.kind = STEP_NODE, .node = id, .flags = LB_BACKEND_F_NEXTHOP, .value = 1}
 #define RETURNS(id, gen)                                                                           \

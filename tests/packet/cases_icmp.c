@@ -64,6 +64,16 @@ static const struct packet_case table[] = {
 		       .out = {ETH(LB, ROUTER), IP4(VIP, CLIENT, .ihl = 8), ICMP4(0, 0), DATA(8)}}),
 	},
 	{
+		.name = "Checksums of an answer are what sums give, whatever those of the request were",
+		PINGED,
+		STEPS(LIMITS(100000, 1u << 29),
+		      SWEEP(SWEEP_SUMS,
+			    .in = {ETH(ROUTER, LB), IP4(CLIENT, VIP, .ttl = 3), ICMP4(8, 0),
+				   TCP(1, 2, 3)},
+			    ECHOED,
+			    .out = {ETH(LB, ROUTER), IP4(VIP, CLIENT), ICMP4(0, 0), TCP(1, 2, 3)})),
+	},
+	{
 		.name = "A wrong ICMP checksum stays as wrong in the answer",
 		PINGED,
 		ONE(.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), ICMP4(8, 0, .check = 0x1234), DATA(8)},

@@ -95,6 +95,16 @@ static const struct packet_case table[] = {
 			       IP4(CLIENT, VIP, .ttl = 63, .check = 0x0000), SEGMENT}}),
 	},
 	{
+		.name = "The inner checksum is what a sum over the header gives, whatever it was",
+		ONE(.kind = STEP_SWEEP, .in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), SEGMENT}, .to = NODE1),
+	},
+	{
+		.name = "So is the outer one, whatever source address the flow's hash makes",
+		.slot = {NODE7},
+		STEPS(SWEEP(SWEEP_PORTS, .in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), SEGMENT}, .to = NODE7),
+		      SWEEP(SWEEP_PORTS, .in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), SEGMENT}, .to = NODE7)),
+	},
+	{
 		.name = "The inner packet's TCP checksum, right or wrong, is not touched",
 		ONE(.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP),
 			   TCP(40000, PORT, TCP_ACK, .check = 0xbad0), DATA(3)},

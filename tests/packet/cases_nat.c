@@ -372,6 +372,22 @@ static const struct packet_case table[] = {
 		       .want = DROP, .reason = LB_R_TTL}),
 	},
 	{
+		.name = "nat: checksums are what sums over the packet give, whatever they were, both ways",
+		NAT,
+		STEPS(SYN(CLIENT, 40000, NODE1, 30000),
+		      SWEEP(SWEEP_SUMS, IN4(CLIENT, 40000, TCP_ACK, DATA(3)),
+			    OUT4(NODE1, 30000, TCP_ACK, DATA(3))),
+		      SWEEP(SWEEP_SUMS, BACK4(NODE1, 30000, CLIENT, 40000, TCP_ACK, DATA(3)))),
+	},
+	{
+		.name = "nat over IPv6: the checksum is what a sum gives, whatever it was, both ways",
+		NAT,
+		.slot = {NODE3},
+		STEPS({IN6(CLIENT, 40000, TCP_SYN, ), OUT6(NODE3, 30000, TCP_SYN, ), OPENS},
+		      SWEEP(SWEEP_SUMS, IN6(CLIENT, 40000, TCP_ACK, ), OUT6(NODE3, 30000, TCP_ACK, )),
+		      SWEEP(SWEEP_SUMS, BACK6(NODE3, 30000, CLIENT, 40000, TCP_ACK, ))),
+	},
+	{
 		.name = "nat: a wrong TCP checksum stays wrong by as much",
 		NAT,
 		STEPS(SYN(CLIENT, 40000, NODE1, 30000),

@@ -166,6 +166,18 @@ static const struct packet_case table[] = {
 			       IP4(CLIENT, VIP, .ihl = 15), TCP(40000, PORT, TCP_ACK)}}),
 	},
 	{
+		.name = "nat: all checksums of an error are what sums give, whatever they were",
+		NAT,
+		STEPS(OPEN4(NODE1),
+		      SWEEP(SWEEP_SUMS,
+			    .in = {ETH(NODE2, LB), IP4(ROUTER, LB), ICMP4(3, 4, .rest = 1400),
+				   IP4(LB, NODE1), TCP(30000, NODE_PORT, TCP_ACK)},
+			    TO_CLIENT,
+			    .out = {ETH(LB, ROUTER), IP4(VIP, CLIENT, .ttl = 63),
+				    ICMP4(3, 4, .rest = 1400), IP4(CLIENT, VIP),
+				    TCP(40000, PORT, TCP_ACK)})),
+	},
+	{
 		.name = "nat: wrong checksums of an error stay wrong by as much",
 		NAT,
 		STEPS(OPEN4(NODE1),

@@ -297,6 +297,31 @@ static const struct cut *cut_of(const struct step *s, uint32_t len)
 	return NULL;
 }
 
+static void sweep_layers(struct layer *layers, enum sweep sweep, uint32_t value)
+{
+	for (struct layer *l = layers; l->kind != LAYER_END; l++) {
+		if (sweep == SWEEP_PORTS && l->kind == LAYER_TCP)
+			l->sport = value;
+		if (sweep == SWEEP_SUMS && l->kind == LAYER_TCP)
+			l->seq = value;
+		if (sweep == SWEEP_SUMS && l->kind == LAYER_IP4 && l->id != AUTO)
+			l->id = value;
+	}
+}
+
+static void step_sweep(struct check *k, const struct step *s)
+{
+	struct step one = *s;
+
+	for (uint32_t value = 0; value <= 0xffff && !k->failed; value++) {
+		sweep_layers(one.in, s->sweep, value);
+		sweep_layers(one.out, s->sweep, value);
+		step_frame(k, &one);
+		if (k->failed)
+			printf("     value %u of the sweep\n", value);
+	}
+}
+
 static void step_cut(struct check *k, const struct step *s, const struct frame *whole,
 		     uint32_t len)
 {
@@ -418,6 +443,8 @@ static void do_step(struct check *k, const struct step *s)
 	switch (s->kind) {
 	case STEP_FRAME:
 		return step_frame(k, s);
+	case STEP_SWEEP:
+		return step_sweep(k, s);
 	case STEP_CUTS:
 		return step_cuts(k, s);
 	case STEP_SLOT:

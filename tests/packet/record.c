@@ -63,6 +63,7 @@ static void put_step(struct writer *w, const struct step *s)
 {
 	switch (s->kind) {
 	case STEP_FRAME:
+	case STEP_SWEEP:
 	case STEP_CUTS:
 		put(w, RECORD_FRAME);
 		put_frame(w, s->in);
