@@ -163,6 +163,7 @@ $(B)/tests/kernel/test_%: tests/kernel/test_%.c $(B)/san/libsluice.a
 	$(Q)$(CC) $(ALLC) $(SAN) $< $(filter %.o,$^) $(B)/san/libsluice.a -o $@ -lcmocka $(LIBS)
 
 $(B)/tests/kernel/test_nat_cpus: $(patsubst %,$(B)/san/tests/packet/%.o,run_kernel world frame)
+$(B)/tests/kernel/test_scan_cpus: $(B)/san/tests/packet/frame.o
 
 $(B)/tests/packet_cases: $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/packet/*.c)) $(B)/san/libsluice.a
 	$(say) TEST $@

@@ -120,13 +120,13 @@ static __always_inline struct lb_flow *lb_env_flow(struct lb_env *env, enum lb_f
 	return bpf_map_lookup_elem(&half_open, key);
 }
 
-static __always_inline int lb_env_flow_put(struct lb_env *env, enum lb_flow_table table,
+static __always_inline int lb_env_flow_add(struct lb_env *env, enum lb_flow_table table,
 					   const struct lb_flow_key *key,
 					   const struct lb_flow *flow)
 {
 	if (table == LB_FLOWS)
-		return bpf_map_update_elem(&flows, key, flow, BPF_ANY);
-	return bpf_map_update_elem(&half_open, key, flow, BPF_ANY);
+		return bpf_map_update_elem(&flows, key, flow, BPF_NOEXIST);
+	return bpf_map_update_elem(&half_open, key, flow, BPF_NOEXIST);
 }
 
 static __always_inline void lb_env_flow_delete(struct lb_env *env, enum lb_flow_table table,

@@ -29,6 +29,8 @@ LB_STATIC_SIZE(struct lb_flow_key, 20);
 #define LB_FLOW_F_CLOSED  0x02 /* a RST was seen */
 #define LB_FLOW_F_COUNTED 0x04 /* counted in lb_load.flows; whoever closes or removes it subtracts */
 
+#define LB_FLOW_F_GONE	  0x08 /* a CPU is removing this entry: no other may */
+
 struct lb_flow {
 	__u16 backend;
 	__u8 generation; /* of the backend when the entry was made; differs: void */
@@ -37,6 +39,16 @@ struct lb_flow {
 	__u32 slot;	 /* index in map "slots": whose exc this entry keeps up */
 };
 LB_STATIC_SIZE(struct lb_flow, 12);
+
+/*
+ * The first four bytes of an entry, also of struct lb_nat_flow, are changed atomically, as one word:
+ * where its flags are in it. So LB_*_F_COUNTED is taken off once, by whoever subtracts.
+ */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LB_WORD_OF(flags) ((__u32)(flags) << 24)
+#else
+#define LB_WORD_OF(flags) ((__u32)(flags))
+#endif
 
 /*
  * Map "recent": SYNs that left without an entry, so that one that is sent again goes where the

@@ -9,7 +9,7 @@
 #ifndef LB_MAPS_NAT_H
 #define LB_MAPS_NAT_H
 
-#include "maps/abi.h"
+#include "maps/flow.h"
 
 #define LB_NAT_F_HALF	 0x01 /* only the client's SYN was seen */
 #define LB_NAT_F_CLOSING 0x02 /* a FIN came from this side */
@@ -30,13 +30,6 @@ struct lb_nat_flow {
 	__u16 pad;
 };
 LB_STATIC_SIZE(struct lb_nat_flow, 12);
-
-/* The first four bytes of a flow are changed atomically, as one word: where its flags are in it. */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define LB_NAT_WORD_OF(flags) ((__u32)(flags) << 24)
-#else
-#define LB_NAT_WORD_OF(flags) ((__u32)(flags))
-#endif
 
 /* Map "nat_replies". */
 struct lb_nat_key {

@@ -21,7 +21,7 @@
  *	__u64 *lb_env_counter(env, __u32 reason_or_event)
  *	struct lb_recent *lb_env_recent(env, __u32 index)
  *	struct lb_flow *lb_env_flow(env, enum lb_flow_table, const struct lb_flow_key *)
- *	int lb_env_flow_put(env, table, key, const struct lb_flow *)	0, or < 0: no room
+ *	int lb_env_flow_add(env, table, key, const struct lb_flow *)	0, or < 0: there, no room
  *	void lb_env_flow_delete(env, table, key)
  *	struct lb_nat_flow *lb_env_nat_flow(env, const struct lb_flow_key *)
  *	int lb_env_nat_flow_add(env, key, const struct lb_nat_flow *)	0, or < 0: there, no room

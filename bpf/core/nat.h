@@ -189,7 +189,7 @@ static __always_inline lb_nat_word_t *lb_nat_word(struct lb_nat_flow *flow)
 
 static __always_inline void lb_nat_uncount(struct lb_env *env, struct lb_nat_flow *flow)
 {
-	const __u32 counted = LB_NAT_WORD_OF(LB_NAT_F_COUNTED);
+	const __u32 counted = LB_WORD_OF(LB_NAT_F_COUNTED);
 
 	if ((flow->flags & LB_NAT_F_COUNTED) && (LB_FETCH_AND(lb_nat_word(flow), ~counted) & counted))
 		lb_flows_add(env, flow->backend, -1);
@@ -201,11 +201,11 @@ static __always_inline void lb_nat_touch(struct lb_env *env, struct lb_nat_flow 
 	__u8 ended = lb_nat_flags_of(pkt->tcp_flags);
 
 	if (ended) {
-		LB_FETCH_OR(lb_nat_word(flow), LB_NAT_WORD_OF(ended));
+		LB_FETCH_OR(lb_nat_word(flow), LB_WORD_OF(ended));
 		lb_nat_uncount(env, flow);
 	}
 	if ((flow->flags & LB_NAT_F_HALF) && !(pkt->tcp_flags & LB_TCP_SYN))
-		LB_FETCH_AND(lb_nat_word(flow), ~LB_NAT_WORD_OF(LB_NAT_F_HALF));
+		LB_FETCH_AND(lb_nat_word(flow), ~LB_WORD_OF(LB_NAT_F_HALF));
 	if (now - flow->seen > LB_SEEN_REFRESH)
 		flow->seen = now;
 }
@@ -270,7 +270,7 @@ static __always_inline __be16 lb_nat_take_port(struct lb_env *env, const struct 
 static __always_inline void lb_nat_forget(struct lb_env *env, const struct lb_flow_key *key,
 					  struct lb_nat_flow *flow, __u32 word)
 {
-	const __u32 gone = LB_NAT_WORD_OF(LB_NAT_F_GONE);
+	const __u32 gone = LB_WORD_OF(LB_NAT_F_GONE);
 	const struct lb_backend *b = lb_env_backend(env, flow->backend);
 	const struct lb_nat_reply *reply = NULL;
 	struct lb_nat_key reply_key;
@@ -351,7 +351,7 @@ static __always_inline enum lb_reason lb_nat_add(struct lb_env *env, const struc
 	}
 	lb_env_nat_reply_delete(env, &search.key);
 	other = lb_env_nat_flow(env, key);
-	if (!other) {
+	if (!other || (other->flags & LB_NAT_F_GONE)) {
 		lb_count_event(env, LB_EV_OVERFLOW_FLOWS);
 		return LB_R_NAT_FULL;
 	}

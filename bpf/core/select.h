@@ -257,24 +257,21 @@ static __always_inline int lb_flow_keeps_syn(struct lb_env *env, const struct lb
 static __always_inline __u32 lb_syn_known(struct lb_env *env, const struct lb_flow_key *key,
 					  __u32 now)
 {
-	struct lb_flow *half = lb_env_flow(env, LB_HALF_OPEN, key);
-	struct lb_flow *flow;
+	struct lb_flow *half = lb_env_flow(env, LB_HALF_OPEN, key), *flow;
+	__u32 word = half ? LB_READ_ONCE(*lb_flow_word(half)) : 0;
 
 	if (lb_flow_keeps_syn(env, half, now, LB_TICKS_FROM_MS(LB_HALF_OPEN_MS))) {
 		half->seen = now;
 		return half->backend;
 	}
-	if (half) {
-		lb_flow_uncount(env, half);
-		lb_env_flow_delete(env, LB_HALF_OPEN, key);
-	}
+	if (half)
+		lb_flow_forget(env, LB_HALF_OPEN, key, half, word);
 	flow = lb_env_flow(env, LB_FLOWS, key);
+	word = flow ? LB_READ_ONCE(*lb_flow_word(flow)) : 0;
 	if (lb_flow_keeps_syn(env, flow, now, LB_TICKS_FROM_MS(60000)))
 		return flow->backend;
-	if (flow) {
-		lb_flow_uncount(env, flow);
-		lb_env_flow_delete(env, LB_FLOWS, key);
-	}
+	if (flow)
+		lb_flow_forget(env, LB_FLOWS, key, flow, word);
 	return LB_BACKEND_NONE;
 }
 
@@ -356,6 +353,7 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 	int track = !!(vip->flags & LB_VIP_F_TRACK);
 	struct lb_flow_key key;
 	__u32 b, now;
+	int r;
 
 	if (lb_unlikely(pkt->tcp_flags & (LB_TCP_FIN | LB_TCP_RST)))
 		return LB_R_BAD_FLAGS;
@@ -371,19 +369,25 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 	}
 	if (s.cur != LB_BACKEND_LOCAL && lb_slot_default(s) &&
 	    lb_syn_noted(env, pkt, vip, ret->hash)) {
-		ret->backend = lb_slot_default(s);
+		b = lb_slot_default(s);
 		ret->is_new = 0;
-		return LB_R_OK;
+	} else {
+		b = lb_choose(env, vip, s, ret->hash);
 	}
-	b = lb_choose(env, vip, s, ret->hash);
 	ret->backend = b;
 	if (b == LB_BACKEND_NONE)
 		return LB_R_NO_BACKEND;
 	if (b != s.cur || s.prev || (track && b != LB_BACKEND_LOCAL)) {
 		lb_flow_key_of(pkt, vip_id, &key);
 		now = lb_env_ticks(env);
-		if (lb_flow_remember(env, LB_HALF_OPEN, &key, ret->slot, ret->slot_index, b,
-				     track ? LB_FLOW_F_COUNTED : 0, now) < 0) {
+		r = lb_flow_remember(env, LB_HALF_OPEN, &key, ret->slot, ret->slot_index, b,
+				     track ? LB_FLOW_F_COUNTED : 0, now);
+		if (r > 0) {
+			ret->backend = r;
+			ret->is_new = 0;
+			return LB_R_OK;
+		}
+		if (r < 0) {
 			b = lb_slot_default(s);
 			lb_syn_note(env, pkt, vip, ret->hash);
 		} else {
@@ -394,7 +398,7 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 		lb_syn_note(env, pkt, vip, ret->hash);
 	}
 	ret->backend = b;
-	if (vip->policy != LB_POLICY_HASH)
+	if (vip->policy != LB_POLICY_HASH && ret->is_new)
 		lb_load_add(env, vip, ret->hash, b);
 	return LB_R_OK;
 }
@@ -412,14 +416,14 @@ static __always_inline enum lb_reason lb_select_entry(struct lb_env *env, const 
 		lb_flow_uncount(env, flow);
 		if (vip->on_down == LB_ON_DOWN_RESET)
 			return LB_R_RESET_SENT;
-		lb_env_flow_delete(env, table, key);
+		lb_flow_forget(env, table, key, flow, LB_READ_ONCE(*lb_flow_word(flow)));
 		ret->backend = s.cur;
 		return LB_R_OK;
 	}
 	ret->backend = flow->backend;
 	lb_flow_touch(env, flow, pkt->tcp_flags, now);
 	if (table == LB_HALF_OPEN && !(pkt->tcp_flags & LB_TCP_SYN))
-		lb_flow_promote(env, key, ret->slot, flow, now);
+		lb_flow_promote(env, key, ret->slot, flow, pkt->tcp_flags, now);
 	return LB_R_OK;
 }
 
@@ -432,6 +436,7 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 	const struct lb_backend *prev;
 	struct lb_flow_key key;
 	struct lb_flow *flow;
+	int r;
 
 	lb_flow_key_of(pkt, vip_id, &key);
 	flow = lb_env_flow(env, LB_FLOWS, &key);
@@ -450,12 +455,13 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 	if (pkt->tcp_flags & (LB_TCP_RST | LB_TCP_SYN))
 		return LB_R_OK;
 	/* After a FIN as closing: else the ACK that ends the connection would be learned as live. */
-	if (!lb_flow_remember(env, LB_FLOWS, &key, ret->slot, ret->slot_index, s.prev,
-			      pkt->tcp_flags & LB_TCP_FIN ? LB_FLOW_F_CLOSING : LB_FLOW_F_COUNTED,
-			      now))
-		lb_count_event(env, LB_EV_FLOW_LEARNED);
+	r = lb_flow_remember(env, LB_FLOWS, &key, ret->slot, ret->slot_index, s.prev,
+			     pkt->tcp_flags & LB_TCP_FIN ? LB_FLOW_F_CLOSING : LB_FLOW_F_COUNTED,
+			     now);
+	if (r > 0)
+		ret->backend = r;
 	else
-		lb_count_event(env, LB_EV_OVERFLOW_LEARN);
+		lb_count_event(env, r ? LB_EV_OVERFLOW_LEARN : LB_EV_FLOW_LEARNED);
 	return LB_R_OK;
 }
 

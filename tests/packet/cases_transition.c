@@ -45,9 +45,18 @@ static const struct packet_case table[] = {
 	{
 		.name = "p2c: a SYN sent again after its slot changed stays where the first one went",
 		.policy = LB_POLICY_P2C,
-		STEPS({SYN(40000), .to = NODE1, .opens = 1}, FROM_1_TO_2, {SYN(40000), .to = NODE1},
-		      NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000), {ACK(40000), .to = NODE1, LEARNED},
+		STEPS({SYN(40000), .to = NODE1, .opens = 1}, FROM_1_TO_2,
+		      {SYN(40000), .to = NODE1, ADDED},
+		      ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000, NODE1), {SYN(40000), .to = NODE1},
+		      {ACK(40000), .to = NODE1, PROMOTED},
 		      {SYN(40001), .to = NODE2, .opens = 1, ADDED}),
+	},
+	{
+		.name = "p2c: it stays there, too, if the transition ends before the client answers",
+		.policy = LB_POLICY_P2C,
+		STEPS({SYN(40000), .to = NODE1, .opens = 1}, FROM_1_TO_2,
+		      {SYN(40000), .to = NODE1, ADDED}, SLOT(NODE2, 0, 0, EPOCH),
+		      {ACK(40000), .to = NODE1, PROMOTED}, {SYN(40001), .to = NODE2, .opens = 1}),
 	},
 	{
 		.name = "A second change in a transition: old flows stay on the first node",

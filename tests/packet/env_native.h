@@ -166,10 +166,12 @@ static inline struct lb_flow *lb_env_flow(struct lb_env *env, enum lb_flow_table
 	return e ? &e->flow : NULL;
 }
 
-static inline int lb_env_flow_put(struct lb_env *env, enum lb_flow_table table,
+static inline int lb_env_flow_add(struct lb_env *env, enum lb_flow_table table,
 				  const struct lb_flow_key *key, const struct lb_flow *flow)
 {
-	return native_flow_put(native_flows_of(env->t, table), key, flow);
+	struct native_flows *flows = native_flows_of(env->t, table);
+
+	return native_flow_find(flows, key) ? -EEXIST : native_flow_put(flows, key, flow);
 }
 
 static inline void lb_env_flow_delete(struct lb_env *env, enum lb_flow_table table,

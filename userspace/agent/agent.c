@@ -368,6 +368,8 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 	if (r == 0)
 		r = scan_nat_new(&agent->tables, cfg->pin_dir, &agent->scan_nat);
 	if (r == 0)
+		scan_set_nat(agent->scan, agent->scan_nat);
+	if (r == 0)
 		r = nexthop_new(on_nexthop, agent, &agent->nexthop);
 	if (r == 0)
 		r = probe_engine_new(agent->event, &agent->probes);

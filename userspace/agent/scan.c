@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "userspace/agent/scan_nat.h"
+
 #define SLOTS_A_ENTRY 8 /* looking at slots is so much cheaper than at entries */
 #define GRACE_POLL_MS 20
 
@@ -98,31 +100,64 @@ static int start_pass(struct scan *s, uint64_t now_ms)
 	return 0;
 }
 
+/* A pass of mode nat began and ended since counts were last compared. */
+static bool nat_is_counted(struct scan *s)
+{
+	uint64_t passes;
+
+	if (!s->nat)
+		return true;
+	passes = scan_nat_stats(s->nat)->passes;
+	if (passes < s->nat_passes + 2)
+		return false;
+	s->nat_passes = passes;
+	return true;
+}
+
+static struct scan_sum sum_of(const struct scan *s, uint16_t backend)
+{
+	struct lb_count count = {0};
+	struct scan_sum sum = {
+		.flows = __atomic_load_n(&s->t->loads[backend].flows, __ATOMIC_RELAXED),
+		.counted = s->now[backend].counted,
+	};
+
+	if (s->nat)
+		sum.counted += scan_nat_counted(s->nat, backend);
+	if (sum.flows != sum.counted) /* it takes a look at every CPU's memory */
+		tables_backend_count(s->t, backend, &count);
+	sum.began = count.flows;
+	return sum;
+}
+
 /*
  * lb_load.flows against what was counted: it may be off after an agent was killed between taking an
- * entry out and subtracting. Where both stood still for two passes, the count is right.
+ * entry out and subtracting. Where both stood still since they were last compared, and no flow began
+ * meanwhile (another may have ended), the count is right.
  */
 static void repair_loads(struct scan *s)
 {
 	for (uint32_t i = 1; i < N_COUNTS; i++) {
-		uint32_t *word = &s->t->loads[i].flows;
-		uint32_t flows = __atomic_load_n(word, __ATOMIC_RELAXED);
-		uint32_t counted = s->now[i].counted;
+		struct scan_sum is = sum_of(s, i), was = s->sums[i];
 
-		if (s->stats.passes && flows != counted && flows == s->last_flows[i] &&
-		    counted == s->last[i].counted &&
-		    __atomic_compare_exchange_n(word, &flows, counted, false, __ATOMIC_RELAXED,
-						__ATOMIC_RELAXED))
+		if (s->compared && is.flows != is.counted && is.flows == was.flows &&
+		    is.counted == was.counted && is.began == was.began &&
+		    __atomic_compare_exchange_n(&s->t->loads[i].flows, &is.flows, is.counted,
+						false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
 			s->running.repaired++;
-		s->last_flows[i] = __atomic_load_n(word, __ATOMIC_RELAXED);
+			is.flows = is.counted;
+		}
+		s->sums[i] = is;
 	}
+	s->compared = true;
 }
 
 static void finish_pass(struct scan *s, uint64_t now_ms)
 {
 	struct scan_count *swap = s->last;
 
-	repair_loads(s);
+	if (nat_is_counted(s))
+		repair_loads(s);
 	s->last = s->now;
 	s->now = swap;
 	s->stats.passes++;
@@ -268,6 +303,11 @@ const struct scan_stats *scan_stats(const struct scan *s)
 	return &s->stats;
 }
 
+void scan_set_nat(struct scan *s, const struct scan_nat *nat)
+{
+	s->nat = nat;
+}
+
 void scan_set_idle(struct scan *s, uint64_t flow_idle_ms)
 {
 	/* a flow that is not silent for as long must not look so */
@@ -277,6 +317,7 @@ void scan_set_idle(struct scan *s, uint64_t flow_idle_ms)
 int scan_new(struct tables *t, uint64_t flow_idle_ms, struct scan **ret)
 {
 	struct scan *s;
+	int r;
 
 	assert(t && ret);
 
@@ -289,10 +330,15 @@ int scan_new(struct tables *t, uint64_t flow_idle_ms, struct scan **ret)
 	s->marks = calloc(N_MARKS, sizeof(*s->marks));
 	s->now = calloc(N_COUNTS, sizeof(*s->now));
 	s->last = calloc(N_COUNTS, sizeof(*s->last));
-	s->last_flows = calloc(N_COUNTS, sizeof(*s->last_flows));
-	if (!s->marks || !s->now || !s->last || !s->last_flows) {
+	s->sums = calloc(N_COUNTS, sizeof(*s->sums));
+	r = s->marks && s->now && s->last && s->sums ? 0 : -ENOMEM;
+	if (r == 0 && t->flows_fd >= 0)
+		r = scan_prog_new(t->flows_fd, -1, &s->prog_flows);
+	if (r == 0 && t->half_open_fd >= 0)
+		r = scan_prog_new(t->half_open_fd, -1, &s->prog_half_open);
+	if (r < 0) {
 		scan_free(&s);
-		return -ENOMEM;
+		return r;
 	}
 	scan_set_idle(s, flow_idle_ms);
 	*ret = s;
@@ -307,7 +353,9 @@ void scan_free(struct scan **s)
 	free((*s)->marks);
 	free((*s)->now);
 	free((*s)->last);
-	free((*s)->last_flows);
+	free((*s)->sums);
+	scan_prog_free(&(*s)->prog_flows);
+	scan_prog_free(&(*s)->prog_half_open);
 	free(*s);
 	*s = NULL;
 }

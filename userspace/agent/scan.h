@@ -52,11 +52,18 @@ struct scan_stats {
 	uint64_t exc_cleared;
 };
 
-/* Returns 0; -ENOMEM. t must outlive the scan. Without hash maps (fd -1) passes find nothing. */
+/*
+ * Returns 0; -ENOMEM; or what the kernel says to its program (scan_prog.h). t must outlive the scan.
+ * Without hash maps (fd -1) passes find nothing.
+ */
 int scan_new(struct tables *t, uint64_t flow_idle_ms, struct scan **ret);
 
 /* Accepts NULL inside; clears. */
 void scan_free(struct scan **s);
+
+/* lb_load.flows counts the flows of mode nat, too. nat must outlive the scan. */
+struct scan_nat;
+void scan_set_nat(struct scan *s, const struct scan_nat *nat);
 
 void scan_set_idle(struct scan *s, uint64_t flow_idle_ms);
 

@@ -72,10 +72,10 @@ static enum scan_verdict judge(const struct scan *s, const struct lb_flow_key *k
 	return age > s->idle_ticks ? SCAN_EXPIRED : SCAN_KEEP;
 }
 
-static void uncount(struct scan *s, const struct lb_flow *flow)
+static void subtract(struct scan *s, uint16_t backend)
 {
-	if (flow->flags & LB_FLOW_F_COUNTED && flow->backend < LB_BACKENDS_MAX)
-		publish_load_flows_sub(s->t, flow->backend, 1);
+	if (backend < LB_BACKENDS_MAX)
+		publish_load_flows_sub(s->t, backend, 1);
 }
 
 static void keep(struct scan *s, const struct lb_flow *flow)
@@ -110,32 +110,75 @@ static void count_removal(struct scan *s, enum scan_verdict verdict)
 }
 
 /*
+ * Of an entry that was taken out, with what it held then. counted: it counted until shortly before.
+ * Returns whether it is to be put back: a packet came since it was judged.
+ */
+static bool lives(struct scan *s, const struct lb_flow_key *key, struct lb_flow *flow, bool counted,
+		  uint64_t now_ms)
+{
+	enum scan_verdict verdict = judge(s, key, flow, now_ms);
+
+	/* Its mark is off: this is a younger one, which a packet has put in its place. */
+	if (flow->flags & LB_FLOW_F_COUNTED)
+		verdict = SCAN_KEEP;
+	else if (counted && verdict == SCAN_KEEP &&
+		 !(flow->flags & (LB_FLOW_F_CLOSING | LB_FLOW_F_CLOSED))) {
+		flow->flags |= LB_FLOW_F_COUNTED;
+		counted = false;
+	}
+	if (counted)
+		subtract(s, flow->backend);
+	if (verdict != SCAN_KEEP)
+		count_removal(s, verdict);
+	return verdict == SCAN_KEEP;
+}
+
+static void revive(struct scan *s, const struct lb_flow *flow)
+{
+	s->stats.revived++;
+	keep(s, flow);
+}
+
+/* r: of putting it back. */
+static void put_back(struct scan *s, const struct lb_flow *flow, int r)
+{
+	if (r == 0) {
+		revive(s, flow);
+		return;
+	}
+	if (flow->flags & LB_FLOW_F_COUNTED)
+		subtract(s, flow->backend);
+	s->stats.lost += r != -EEXIST;
+}
+
+/*
  * Remove an entry that was judged by what the batch had read. A packet may have come since, so the
  * entry is taken out and judged again as it was then; one that lives is put back. In the
  * microseconds between, its packets find no entry: a SYN then makes a newer one, which stays; any
  * other is routed by the slot alone. It would have to be the second packet within a microsecond of
  * a flow that had been silent for flow_idle, which is the time after which nothing is promised.
  */
-static int remove_entry(struct scan *s, int fd, const struct lb_flow_key *key, uint64_t now_ms)
+static int remove_entry(struct scan *s, int fd, const struct lb_flow_key *key,
+			const struct lb_flow *read, uint64_t now_ms)
 {
+	const struct scan_prog *prog = s->phase == SCAN_PHASE_FLOWS ? s->prog_flows
+								    : s->prog_half_open;
+	struct lb_scan_ask ask = {.key = *key, .seen = read->seen};
+	int r = scan_prog_run(prog, &ask);
+	bool counted = r == LB_SCAN_COUNTED;
 	struct lb_flow flow;
-	enum scan_verdict verdict;
 
-	if (bpf_map_lookup_and_delete_elem(fd, key, &flow) < 0)
+	if (r == LB_SCAN_SEEN)
+		revive(s, read);
+	if (r <= LB_SCAN_SEEN)
+		return r < 0 ? r : 0;
+	if (bpf_map_lookup_and_delete_elem(fd, key, &flow) < 0) {
+		if (counted)
+			subtract(s, read->backend);
 		return errno == ENOENT ? 0 : -errno;
-	verdict = judge(s, key, &flow, now_ms);
-	if (verdict != SCAN_KEEP) {
-		uncount(s, &flow);
-		count_removal(s, verdict);
-		return 0;
 	}
-	if (bpf_map_update_elem(fd, key, &flow, BPF_NOEXIST) == 0) {
-		s->stats.revived++;
-		keep(s, &flow);
-		return 0;
-	}
-	uncount(s, &flow);
-	s->stats.lost += errno != EEXIST;
+	if (lives(s, key, &flow, counted, now_ms))
+		put_back(s, &flow, bpf_map_update_elem(fd, key, &flow, BPF_NOEXIST));
 	return 0;
 }
 
@@ -180,7 +223,7 @@ static int scan_map(struct scan *s, int fd, uint64_t now_ms, uint32_t budget)
 		if (judge(s, &s->keys[i], &s->flows[i], now_ms) == SCAN_KEEP)
 			keep(s, &s->flows[i]);
 		else
-			r = remove_entry(s, fd, &s->keys[i], now_ms);
+			r = remove_entry(s, fd, &s->keys[i], &s->flows[i], now_ms);
 	}
 	return r < 0 ? r : more;
 }
@@ -200,26 +243,27 @@ static void remove_cell(struct scan *s, struct flow_table *table, struct flow_ta
 			uint64_t now_ms)
 {
 	const struct lb_flow_key *key = (const void *)e->key;
-	const struct lb_flow *flow = (const void *)e->value;
-	enum scan_verdict verdict;
-	int r;
+	struct lb_flow *flow = (void *)e->value;
+	struct lb_scan_ask ask = {.key = *key, .seen = flow->seen};
+	int r = scan_uncount_dpdk(table, &ask);
+	bool counted = r == LB_SCAN_COUNTED;
+	uint16_t backend = flow->backend;
 
-	if (flow_table_take(table, e, scan_worker_ticks()) < 0)
+	if (r == LB_SCAN_SEEN)
+		revive(s, flow);
+	if (r <= LB_SCAN_SEEN)
 		return;
-	verdict = judge(s, key, flow, now_ms);
-	if (verdict != SCAN_KEEP) {
-		uncount(s, flow);
-		count_removal(s, verdict);
+	if (flow_table_take(table, e, scan_worker_ticks()) < 0) {
+		if (counted)
+			subtract(s, backend);
 		return;
 	}
+	if (!lives(s, key, flow, counted, now_ms))
+		return;
 	r = flow_table_put_back(table, e);
-	if (r == 0) {
-		s->stats.revived++;
-		keep(s, flow);
-		return;
-	}
-	uncount(s, flow);
-	s->stats.lost += r != -EEXIST;
+	if (r == 0 && flow->flags & LB_FLOW_F_COUNTED)
+		scan_count_dpdk(table, key);
+	put_back(s, flow, r);
 }
 
 /* One step over a table of workers. Returns 1 if there is more, 0 at the end. */

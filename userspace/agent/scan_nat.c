@@ -11,10 +11,16 @@
 
 #include "maps/nat.h"
 #include "userspace/agent/publish.h"
+#include "userspace/agent/scan_prog.h"
 
 #define BUCKETS_A_BATCH 8192 /* of a worker's table, looked at in one step */
 
 enum stage { STAGE_WAIT = 1, STAGE_FLOWS, STAGE_REPLIES };
+
+struct scan_nat_count {
+	uint32_t live;	  /* not ended */
+	uint32_t counted; /* in lb_load.flows */
+};
 
 struct scan_nat {
 	struct tables *t;
@@ -29,8 +35,9 @@ struct scan_nat {
 	uint32_t cursor;
 	struct scan_nat_stats stats;
 	uint32_t n_flows;
-	uint32_t live[LB_BACKENDS_MAX];	    /* of the last complete pass */
-	uint32_t counting[LB_BACKENDS_MAX]; /* of the one under way */
+	struct scan_prog *prog; /* NULL: no maps */
+	struct scan_nat_count last[LB_BACKENDS_MAX]; /* of the last complete pass */
+	struct scan_nat_count now[LB_BACKENDS_MAX];  /* of the one under way */
 	struct lb_flow_key flow_keys[SCAN_NAT_BATCH];
 	struct lb_nat_flow flows[SCAN_NAT_BATCH];
 	struct lb_nat_key reply_keys[SCAN_NAT_BATCH];
@@ -48,6 +55,7 @@ static int open_pin(const char *pin_dir, const char *name)
 int scan_nat_new(struct tables *t, const char *pin_dir, struct scan_nat **ret)
 {
 	struct scan_nat *s = calloc(1, sizeof(*s));
+	int r = 0;
 
 	if (!s)
 		return -ENOMEM;
@@ -57,6 +65,12 @@ int scan_nat_new(struct tables *t, const char *pin_dir, struct scan_nat **ret)
 	s->dpdk = tables_are_dpdk(t);
 	s->flows_fd = open_pin(pin_dir, "nat_flows");
 	s->replies_fd = open_pin(pin_dir, "nat_replies");
+	if (s->flows_fd >= 0 && s->replies_fd >= 0)
+		r = scan_prog_new(s->flows_fd, s->replies_fd, &s->prog);
+	if (r < 0) {
+		scan_nat_free(&s);
+		return r;
+	}
 	*ret = s;
 	return 0;
 }
@@ -69,6 +83,7 @@ void scan_nat_free(struct scan_nat **s)
 		close((*s)->flows_fd);
 	if ((*s)->replies_fd >= 0)
 		close((*s)->replies_fd);
+	scan_prog_free(&(*s)->prog);
 	free(*s);
 	*s = NULL;
 }
@@ -101,13 +116,6 @@ static uint32_t worker_ticks(void)
 	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec) >> LB_TICK_SHIFT;
 }
 
-static int delete_flow(struct scan_nat *s, const struct lb_flow_key *key)
-{
-	if (s->dpdk)
-		return flow_table_delete(&s->dpdk_flows, key, worker_ticks());
-	return bpf_map_delete_elem(s->flows_fd, key);
-}
-
 static int delete_reply(struct scan_nat *s, const struct lb_nat_key *key)
 {
 	if (s->dpdk)
@@ -127,6 +135,14 @@ static int look_up_flow(struct scan_nat *s, const struct lb_flow_key *key,
 		return -ENOENT;
 	*ret_flow = *flow;
 	return 0;
+}
+
+/* The flow goes, and the entry of its answers. Returns enum lb_scan_answer, or -errno. */
+static int remove_pair(struct scan_nat *s, const struct lb_scan_ask *ask)
+{
+	if (s->dpdk)
+		return scan_remove_dpdk(&s->dpdk_flows, &s->dpdk_replies, ask, worker_ticks());
+	return scan_prog_run(s->prog, ask);
 }
 
 /* Entries of the next buckets, until a batch is full or BUCKETS_A_BATCH were looked at. */
@@ -153,34 +169,47 @@ static uint32_t read_table(struct scan_nat *s, struct flow_table *table, uint8_t
 
 /* --- judging ---------------------------------------------------------------------------------- */
 
-static void remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
-			const struct lb_nat_flow *flow)
+static void keep(struct scan_nat *s, const struct lb_nat_flow *flow)
 {
-	const struct lb_backend *b = &s->t->backends[flow->backend % LB_BACKENDS_MAX];
-	struct lb_nat_key reply = {.node_port = b->port, .nat_port = flow->nat_port};
+	struct scan_nat_count *n = &s->now[flow->backend % LB_BACKENDS_MAX];
 
-	if (delete_flow(s, key) < 0)
-		return;
-	s->stats.removed++;
-	if (flow->flags & LB_NAT_F_COUNTED)
-		publish_load_flows_sub(s->t, flow->backend, 1);
-	if (b->generation != flow->generation)
-		return;
-	memcpy(reply.node, b->addr, sizeof(reply.node));
-	(void)delete_reply(s, &reply);
+	s->n_flows++;
+	n->live += !(flow->flags & (LB_NAT_F_CLOSING | LB_NAT_F_CLOSED));
+	n->counted += !!(flow->flags & LB_NAT_F_COUNTED);
+}
+
+/*
+ * read: the flow as it was judged. By the node's address as it is now: if the id is another node's
+ * since, that reply is another client's and stays; the flow's own is found without its flow later.
+ * Returns 0; -ESTALE: a packet came since, the flow stays.
+ */
+static int remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
+		       const struct lb_nat_flow *read)
+{
+	const struct lb_backend *b = &s->t->backends[read->backend % LB_BACKENDS_MAX];
+	struct lb_scan_ask ask = {
+		.key = *key,
+		.seen = read->seen,
+		.reply = {.node_port = b->port, .nat_port = read->nat_port},
+	};
+	int r;
+
+	memcpy(ask.reply.node, b->addr, sizeof(ask.reply.node));
+	r = remove_pair(s, &ask);
+	s->stats.revived += r == LB_SCAN_SEEN;
+	s->stats.removed += r > LB_SCAN_SEEN;
+	if (r == LB_SCAN_COUNTED)
+		publish_load_flows_sub(s->t, read->backend % LB_BACKENDS_MAX, 1);
+	return r == LB_SCAN_SEEN ? -ESTALE : 0;
 }
 
 static void judge_flow(struct scan_nat *s, uint32_t i, uint32_t now)
 {
 	const struct lb_nat_flow *flow = &s->flows[i];
 
-	if (is_over(s, flow->flags, LB_AGE(now, flow->seen))) {
-		remove_flow(s, &s->flow_keys[i], flow);
-		return;
-	}
-	s->n_flows++;
-	if (!(flow->flags & (LB_NAT_F_CLOSING | LB_NAT_F_CLOSED)))
-		s->counting[flow->backend % LB_BACKENDS_MAX]++;
+	if (!is_over(s, flow->flags, LB_AGE(now, flow->seen)) ||
+	    remove_flow(s, &s->flow_keys[i], flow) == -ESTALE)
+		keep(s, flow);
 }
 
 /* The node ended the flow, or the client's side of it is gone (its backend died). */
@@ -195,7 +224,7 @@ static void judge_reply(struct scan_nat *s, uint32_t i, uint32_t now)
 	    flow.nat_port == s->reply_keys[i].nat_port) {
 		if ((reply->flags & LB_NAT_F_CLOSED) &&
 		    is_over(s, reply->flags, LB_AGE(now, reply->seen)))
-			remove_flow(s, &key, &flow);
+			(void)remove_flow(s, &key, &flow);
 		return;
 	}
 	if (LB_AGE(now, reply->seen) > LB_TICKS_FROM_MS(SCAN_NAT_CLOSING_MS))
@@ -204,7 +233,7 @@ static void judge_reply(struct scan_nat *s, uint32_t i, uint32_t now)
 
 static void finish_pass(struct scan_nat *s, uint64_t now_ms)
 {
-	memcpy(s->live, s->counting, sizeof(s->live));
+	memcpy(s->last, s->now, sizeof(s->last));
 	s->stats.flows = s->n_flows;
 	s->stats.passes++;
 	s->stage = STAGE_WAIT;
@@ -249,7 +278,7 @@ void scan_nat_step(struct scan_nat *s, uint64_t now_ms)
 	case STAGE_WAIT:
 		if (now_ms < s->due_ms)
 			return;
-		memset(s->counting, 0, sizeof(s->counting));
+		memset(s->now, 0, sizeof(s->now));
 		s->n_flows = 0;
 		begin_stage(s, STAGE_FLOWS);
 		return;
@@ -276,7 +305,12 @@ void scan_nat_step(struct scan_nat *s, uint64_t now_ms)
 
 uint32_t scan_nat_live(const struct scan_nat *s, uint16_t backend)
 {
-	return backend < LB_BACKENDS_MAX ? s->live[backend] : 0;
+	return backend < LB_BACKENDS_MAX ? s->last[backend].live : 0;
+}
+
+uint32_t scan_nat_counted(const struct scan_nat *s, uint16_t backend)
+{
+	return backend < LB_BACKENDS_MAX ? s->last[backend].counted : 0;
 }
 
 const struct scan_nat_stats *scan_nat_stats(const struct scan_nat *s)

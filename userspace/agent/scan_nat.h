@@ -3,8 +3,7 @@
  * Entries of mode nat (maps/nat.h) -> ended and idle ones removed, both directions together; live
  * flows counted per backend. In bounded steps on the caller's thread, as scan.h.
  *
- * An entry that a packet refreshes between reading and removing is lost and its connection reset
- * with the next packet: the times below leave minutes, the gap is microseconds.
+ * An entry that a packet refreshes, or replaces, between reading and removing stays.
  */
 #ifndef SLUICE_AGENT_SCAN_NAT_H
 #define SLUICE_AGENT_SCAN_NAT_H
@@ -24,10 +23,11 @@ struct scan_nat_stats {
 	uint64_t passes;
 	uint32_t flows; /* left by the last complete pass */
 	uint64_t removed;
+	uint64_t revived; /* a packet came between reading and removing: stays */
 };
 
 /* The maps are those pinned in pin_dir; without them (-ENOENT) every pass finds nothing. t must
- * outlive the result. Returns 0; -ENOMEM. */
+ * outlive the result. Returns 0; -ENOMEM; or what the kernel says to its program (scan_prog.h). */
 int scan_nat_new(struct tables *t, const char *pin_dir, struct scan_nat **ret);
 
 /* Accepts NULL inside; clears. */
@@ -40,6 +40,9 @@ void scan_nat_step(struct scan_nat *s, uint64_t now_ms);
 
 /* Entries naming the backend in the last complete pass, ended ones not counted. */
 uint32_t scan_nat_live(const struct scan_nat *s, uint16_t backend);
+
+/* Entries naming the backend in the last complete pass that lb_load.flows counts. */
+uint32_t scan_nat_counted(const struct scan_nat *s, uint16_t backend);
 
 const struct scan_nat_stats *scan_nat_stats(const struct scan_nat *s);
 

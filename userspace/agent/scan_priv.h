@@ -5,6 +5,7 @@
 
 #include "userspace/agent/grace.h"
 #include "userspace/agent/scan.h"
+#include "userspace/agent/scan_prog.h"
 
 #define BATCH_MIN 64
 #define BATCH_MAX 8192 /* more entries than any bucket holds */
@@ -35,6 +36,13 @@ struct scan_count {
 	uint32_t counted; /* entries that lb_load.flows counts */
 };
 
+/* What lb_load.flows was, and what it should have been. */
+struct scan_sum {
+	uint32_t flows;
+	uint32_t counted;
+	uint64_t began; /* flows so far, where the two differ */
+};
+
 struct scan {
 	struct tables *t;
 	uint32_t idle_ticks;
@@ -53,10 +61,14 @@ struct scan {
 
 	struct scan_cursor cursor;
 	uint32_t next_slot;
+	struct scan_prog *prog_flows, *prog_half_open; /* NULL: no such map */
+	const struct scan_nat *nat; /* NULL: no flow of mode nat is counted in lb_load.flows */
+	uint64_t nat_passes;	    /* of it, when counts were last compared */
 
 	uint64_t *marks;               /* bit for each slot of map "slots" */
 	struct scan_count *now, *last; /* [N_COUNTS] of this pass, of the last complete one */
-	uint32_t *last_flows;          /* [N_COUNTS] lb_load.flows when the last one ended */
+	bool compared;		       /* sums are valid */
+	struct scan_sum *sums;	       /* [N_COUNTS] when counts were last compared */
 	struct lb_flow_key keys[BATCH_MAX];
 	struct lb_flow flows[BATCH_MAX];
 	struct scan_stats running; /* of the pass under way */

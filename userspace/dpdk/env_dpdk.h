@@ -108,12 +108,12 @@ static __always_inline struct lb_flow *lb_env_flow(struct lb_env *env, enum lb_f
 	return flow_table_find(dpdk_flows_of(env, table), key);
 }
 
-static __always_inline int lb_env_flow_put(struct lb_env *env, enum lb_flow_table table,
+static __always_inline int lb_env_flow_add(struct lb_env *env, enum lb_flow_table table,
 					   const struct lb_flow_key *key,
 					   const struct lb_flow *flow)
 {
 	env->t->changes++;
-	return flow_table_put(dpdk_flows_of(env, table), key, flow, FLOW_TABLE_ANY,
+	return flow_table_put(dpdk_flows_of(env, table), key, flow, FLOW_TABLE_NOEXIST,
 			      dpdk_ticks());
 }
 
