@@ -679,7 +679,6 @@ static void test_tracked_streams_stay_too(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-/* An argument is a pattern (* and ?) of the tests that are to run. */
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -694,10 +693,7 @@ int main(int argc, char **argv)
 	cpu_set_t set;
 	int n = 0;
 
-	if (geteuid() != 0) {
-		printf("skip: needs root\n");
-		return 77;
-	}
+	begin_in_namespaces(argc, argv);
 	if (sched_getaffinity(0, sizeof(set), &set) < 0)
 		return 1;
 	for (int cpu = 0; cpu < CPU_SETSIZE && n < THREADS; cpu++)
@@ -707,8 +703,5 @@ int main(int argc, char **argv)
 		puts("[  SKIPPED ] test_scan_cpus: one CPU only");
 		return 0;
 	}
-	own_namespaces();
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("scan (CPUs)", tests, NULL, NULL);
 }
