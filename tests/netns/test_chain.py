@@ -113,3 +113,32 @@ def is_joined(t):
     before = frames_seen(chain.host, chain.dev)
     chain.carries()
     assert frames_seen(chain.host, chain.dev) > before, "the other program saw nothing"
+
+
+@case("a dispatcher that somebody takes off comes back whole; ours taken out of one that stays is told",
+      timeout_s=60)
+def taken_off(t):
+    chain = Chain(t)
+    need_chains(t, chain)
+    add_other(chain.host, chain.dev)
+    chain.start()
+    both = ["xdp_count", "sluice_balancer"]
+    chain.host.ip("link", "set", "dev", chain.dev, "xdp", "off")
+    chain.agent.wait_log("warning interface .*the packet program was taken off, and is attached", 5)
+    equal(programs(chain.host, chain.dev), both, "the chain")
+    before = frames_seen(chain.host, chain.dev)
+    chain.carries()
+    assert frames_seen(chain.host, chain.dev) > before, "the other program saw nothing"
+    ours = next(row[3] for row in chain_of(chain.host, chain.dev) if row[2] == "sluice_balancer")
+    chain.host.run(["xdp-loader", "unload", chain.dev, "--id", ours])
+    chain.agent.wait_log("error +interface .*taken out of libxdp's dispatcher", 5)
+    equal(programs(chain.host, chain.dev), ["xdp_count"], "the chain")
+    chain.agent.restart()
+    wait_until(chain.all_healthy, 10, "all nodes are healthy")
+    equal(programs(chain.host, chain.dev), both, "the chain after a restart")
+    chain.carries()
+    chain.host.run(["xdp-loader", "unload", chain.dev, "--all"])
+    chain.agent.wait_log("error +interface .*only root can put it into libxdp's dispatcher", 5)
+    chain.agent.restart()
+    wait_until(chain.all_healthy, 10, "all nodes are healthy")
+    chain.carries()

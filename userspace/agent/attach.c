@@ -81,6 +81,7 @@ void attach_close(struct attach **a)
 {
 	if (!a || !*a)
 		return;
+	attach_chains_close(*a);
 	attach_xdp_close(*a);
 	attach_maps_close(*a);
 	if ((*a)->lock_fd >= 0)
@@ -129,6 +130,7 @@ int attach_detach(struct attach *a, struct attach_error *err)
 	if (rmdir(a->pin_dir) < 0 && errno != ENOENT)
 		return attach_fail(err, -errno, "cannot remove %s: %s", a->pin_dir,
 				   strerror(errno));
+	attach_chains_close(a);
 	attach_xdp_close(a);
 	a->n_status = 0;
 	return 0;

@@ -92,9 +92,12 @@ int attach_interfaces(struct attach *a, const struct config_interface *interface
 
 /*
  * Look whether the program still runs where attach_status()[i] says. If it was taken off, or the
- * device was away and is back, attach it again; a program of somebody else stays.
- * Returns 0: it runs. 1: it runs again. -ENODEV: no such interface now. -EEXIST: another program
- * runs there. -EPERM: it was in libxdp's dispatcher, which takes root. Other -errno of the kernel.
+ * device was away and is back, attach it again; a program of somebody else stays. What was in
+ * libxdp's dispatcher comes back with the whole dispatcher, as it was when the agent started.
+ * Returns 0: it runs (err: on a device that is called otherwise now, if it is). 1: it runs again.
+ * -EAGAIN: this process had no descriptor or memory to look with, nothing is known. -ENODEV: no
+ * such interface now. -EEXIST: another program runs there. -EPERM: it was taken out of libxdp's
+ * dispatcher, or that was taken apart: to join one takes root. Other -errno of the kernel.
  */
 int attach_keep(struct attach *a, uint32_t i, struct attach_error *err);
 

@@ -24,6 +24,13 @@ struct attach_program {
 	char tag[17];
 };
 
+/* libxdp's dispatcher on a device. */
+struct attach_chain {
+	int ifindex;
+	uint32_t id;
+	int fd;
+};
+
 struct attach {
 	char pin_dir[PATH_MAX];
 	int lock_fd;
@@ -37,6 +44,8 @@ struct attach {
 	uint32_t n_programs;
 	struct attach_status *status;
 	uint32_t n_status;
+	struct attach_chain *chains;
+	uint32_t n_chains;
 	char tag[17];
 };
 
@@ -99,6 +108,25 @@ const struct attach_program *attach_program_known(const struct attach *a, uint32
 
 /* What runs now is what is to run: note it. */
 void attach_watch_begin(struct attach *a);
+
+/* attach_chain.c: libxdp's dispatchers, held */
+
+/*
+ * Hold those that a->status names, and no others. Where that is not permitted (any more) what was
+ * held before stays; what cannot be held cannot be put back.
+ */
+void attach_chains_hold(struct attach *a);
+void attach_chains_close(struct attach *a);
+
+/* Descriptor (not the caller's) of the one held for a device, if it still has its parts; -ENOENT. */
+int attach_chain_whole(const struct attach *a, int ifindex, uint32_t *ret_id);
+
+enum attach_part {
+	ATTACH_PART_OURS = 1, /* one of our programs is in it */
+	ATTACH_PART_NOT,
+	ATTACH_PART_UNKNOWN, /* libxdp did not pin it here */
+};
+enum attach_part attach_chain_part(const struct attach *a, int ifindex, uint32_t id);
 
 /* attach_log.c: what libbpf and libxdp say */
 

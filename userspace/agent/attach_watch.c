@@ -29,6 +29,7 @@ void attach_watch_begin(struct attach *a)
 {
 	for (uint32_t i = 0; i < a->n_status; i++)
 		(void)running_on(a->status[i].ifindex, &a->status[i].prog_id);
+	attach_chains_hold(a);
 }
 
 void attach_abandon(struct attach *a)
@@ -57,26 +58,76 @@ static const struct attach_program *newest(const struct attach *a)
 	return NULL;
 }
 
+/* The program alone, or the dispatcher as it was held. Returns a descriptor; -ENOENT. */
+static int what_to_put_back(const struct attach *a, const struct attach_status *st, int ifindex,
+			    uint32_t *ret_id)
+{
+	const struct attach_program *p = newest(a);
+
+	if (st->how == ATTACH_HOW_DISPATCHER)
+		return attach_chain_whole(a, ifindex, ret_id);
+	if (!p)
+		return -ENOENT;
+	*ret_id = p->id;
+	return p->fd;
+}
+
 static int put_back(struct attach *a, struct attach_status *st, int ifindex,
 		    struct attach_error *err)
 {
-	const struct attach_program *p = newest(a);
 	uint32_t mode = st->mode == CONFIG_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-	int r;
+	uint32_t id = 0;
+	int r, fd = what_to_put_back(a, st, ifindex, &id);
 
-	if (st->how == ATTACH_HOW_DISPATCHER || !p)
+	if (fd < 0)
 		return attach_fail(err, -EPERM,
 				   "%s: the packet program was taken off, and only root can put it "
 				   "into libxdp's dispatcher: restart the agent", st->name);
 	attach_log_clear();
-	r = bpf_xdp_attach(ifindex, p->fd, mode | XDP_FLAGS_UPDATE_IF_NOEXIST, NULL);
+	r = bpf_xdp_attach(ifindex, fd, mode | XDP_FLAGS_UPDATE_IF_NOEXIST, NULL);
 	if (r < 0)
 		return attach_fail(err, r, "%s: the packet program is off and cannot be put back: %s"
 				   "%s%s", st->name, strerror(-r),
 				   attach_log_reason()[0] ? ": " : "", attach_log_reason());
-	st->ifindex = ifindex;
-	st->prog_id = p->id;
+	st->prog_id = id;
 	return 1;
+}
+
+/* Some program runs there: is it still ours? */
+static int look_at(const struct attach *a, const struct attach_status *st, int ifindex,
+		   uint32_t id, struct attach_error *err)
+{
+	if (id == st->prog_id || attach_program_known(a, id))
+		return 0;
+	if (st->how == ATTACH_HOW_ALONE)
+		return attach_fail(err, -EEXIST,
+				   "%s: another XDP program (id %u) has taken the place of ours; "
+				   "detach it (ip link set dev %s xdp off)", st->name, id, st->name);
+	/* The dispatcher is another when a program comes beside ours or leaves. */
+	if (attach_chain_part(a, ifindex, id) == ATTACH_PART_NOT)
+		return attach_fail(err, -EPERM,
+				   "%s: the packet program was taken out of libxdp's dispatcher, "
+				   "and only root can put it beside the programs there: restart "
+				   "the agent", st->name);
+	return 0;
+}
+
+/* The device by its name, or by another one that it got meanwhile: then err says so. -errno. */
+static int find_device(const struct attach_status *st, struct attach_error *err)
+{
+	int ifindex = (int)if_nametoindex(st->name), r = -errno;
+	char now[IF_NAMESIZE];
+	uint32_t id;
+
+	if (ifindex)
+		return ifindex;
+	if (r != -ENODEV || !if_indextoname((unsigned int)st->ifindex, now) ||
+	    running_on(st->ifindex, &id) < 0 || id != st->prog_id)
+		return r;
+	snprintf(err->text, sizeof(err->text),
+		 "%s is called %s now, and goes on; its name in the configuration is to be changed "
+		 "before the next start", st->name, now);
+	return st->ifindex;
 }
 
 int attach_keep(struct attach *a, uint32_t i, struct attach_error *err)
@@ -89,21 +140,21 @@ int attach_keep(struct attach *a, uint32_t i, struct attach_error *err)
 
 	err->text[0] = '\0';
 	st = &a->status[i];
-	ifindex = (int)if_nametoindex(st->name);
-	r = ifindex ? running_on(ifindex, &id) : -ENODEV;
-	if (r == -ENODEV)
-		return attach_fail(err, r, "%s: the interface is gone", st->name);
+	ifindex = find_device(st, err);
+	r = ifindex < 0 ? ifindex : running_on(ifindex, &id);
+	/* It takes a socket to look. */
+	if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM)
+		return attach_fail(err, -EAGAIN, "%s: cannot look: %s", st->name, strerror(-r));
+	if (r == -ENODEV || r == -ENXIO)
+		return attach_fail(err, -ENODEV, "%s: the interface is gone", st->name);
 	if (r < 0)
 		return attach_fail(err, r, "%s: cannot see what is attached: %s", st->name,
 				   strerror(-r));
-	if (!id)
-		return put_back(a, st, ifindex, err);
-	/* A dispatcher that changed has another program beside ours: only root can look inside. */
-	if (id != st->prog_id && st->how == ATTACH_HOW_ALONE && !attach_program_known(a, id))
-		return attach_fail(err, -EEXIST,
-				   "%s: another XDP program (id %u) has taken the place of ours; "
-				   "detach it (ip link set dev %s xdp off)", st->name, id, st->name);
+	r = id ? look_at(a, st, ifindex, id, err) : put_back(a, st, ifindex, err);
+	if (r < 0)
+		return r;
 	st->ifindex = ifindex;
-	st->prog_id = id;
-	return 0;
+	if (id)
+		st->prog_id = id;
+	return r;
 }

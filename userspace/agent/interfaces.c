@@ -11,6 +11,7 @@ struct interface {
 	char name[CONFIG_NAME_MAX + 1];
 	int result; /* of attach_keep() */
 	char error[ATTACH_ERROR_MAX];
+	char note[ATTACH_ERROR_MAX]; /* it runs, but */
 	int64_t due_ms;
 	int64_t wait_ms;
 	int64_t tried_ms; /* to attach it again, the last time; 0: never */
@@ -117,13 +118,26 @@ static void report(struct interface *it, int r, const char *error)
 	it->result = r < 0 ? r : 0;
 }
 
+static void remark(struct interface *it, const char *note)
+{
+	if (*note && strcmp(it->note, note))
+		log_warn("interface %s", note);
+	snprintf(it->note, sizeof(it->note), "%s", note);
+}
+
 static void look(struct interfaces *in, uint32_t i, int64_t now_ms)
 {
 	struct attach_error err;
 	int r = attach_keep(in->attach, i, &err);
 
+	if (r == -EAGAIN) {
+		in->list[i].due_ms = now_ms + INTERFACES_LOOK_MS;
+		return;
+	}
 	next_look(&in->list[i], r, now_ms);
 	report(&in->list[i], r, err.text);
+	if (r >= 0)
+		remark(&in->list[i], err.text);
 }
 
 void interfaces_tick(struct interfaces *in, int64_t now_ms)
