@@ -320,6 +320,19 @@ def stays_attached(t):
     equal(xdp_of(host), None, "program after detach")
 
 
+@case("a check that this host cannot make is told once for each node, and not each time")
+def not_asked(t):
+    service = Service(t, nodes=2)
+    service.pool["check"].update(scheme="https", ca_file="/nonexistent/ca.pem")
+    equal(service.reload().returncode, 0, "reload")
+    agent = service.agent
+    begin = agent.ctl("status")["checks"]["started"]
+    wait_until(lambda: agent.ctl("status")["checks"]["started"] - begin > 20, 10, "20 checks")
+    said = agent.process.output()
+    for name in ("node1", "node2"):
+        equal(said.count(f"node pool/{name}: check not made: on this host: "), 1, f"lines of {name}")
+
+
 @case("an interface that is renamed goes on, and its new name is told; a reload with it changes nothing")
 def renamed(t):
     service = Service(t, nodes=1)

@@ -11,6 +11,7 @@
 #include "userspace/agent/maglev.h"
 #include "userspace/lib/log.h"
 
+#define NOT_ASKED_AGAIN_MS     60000
 #define IDLE_BEFORE_DRAINED_MS 1000
 #define FORGET_MIN_MS	       30000
 #define FORGET_INTERVALS       5
@@ -224,6 +225,18 @@ static enum health_result judge(struct node *node, const struct probe_result *re
 	return 0;
 }
 
+/* A missing file or descriptor is missing at every check: told when it is news, and now and then. */
+static void tell_not_asked(struct node *node, const struct probe_result *res)
+{
+	if (!strncmp(node->not_asked, res->cause, sizeof(node->not_asked) - 1) &&
+	    res->now_ms - node->not_asked_ms < NOT_ASKED_AGAIN_MS)
+		return;
+	notice(&node->pool->notices, NOTICE_NOT_ASKED, res->now_ms, LOG_LEVEL_WARN,
+	       "node %s/%s: check not made: %s", node->pool->name, node->name, res->cause);
+	snprintf(node->not_asked, sizeof(node->not_asked), "%s", res->cause);
+	node->not_asked_ms = res->now_ms;
+}
+
 static void on_check(struct probe *p, void *userdata, const struct probe_result *res)
 {
 	struct node *node = userdata;
@@ -235,8 +248,7 @@ static void on_check(struct probe *p, void *userdata, const struct probe_result 
 	node->n_checks++;
 	probe.result = judge(node, res, node->last_cause, sizeof(node->last_cause));
 	if (!probe.result) {
-		notice(&node->pool->notices, NOTICE_NOT_ASKED, res->now_ms, LOG_LEVEL_WARN,
-		       "node %s/%s: check not made: %s", node->pool->name, node->name, res->cause);
+		tell_not_asked(node, res);
 		return;
 	}
 	if (hold_excuses(node, res)) {

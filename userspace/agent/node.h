@@ -52,6 +52,8 @@ struct node {
 	enum probe_outcome last_outcome;
 	double last_rtt_ms;
 	char last_cause[PROBE_CAUSE_MAX];
+	char not_asked[64]; /* why this host made no check, as last logged; its beginning */
+	int64_t not_asked_ms;
 	uint64_t n_checks;
 	uint64_t n_check_failures;
 	uint64_t n_transitions;
