@@ -33,7 +33,7 @@ CFLAGS  ?= -O2 -g
 ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) -I. -I$(B) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -MMD -MP
 LIBS     = $(shell pkg-config --libs $(PKGS)) -lresolv -lm -lpthread
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
-TSAN    := -fsanitize=thread -fno-omit-frame-pointer -O1
+TSAN    := -fsanitize=thread -Wno-tsan -fno-omit-frame-pointer -O1
 # What is missing is said here, and not by the linker; targets that begin with deps see to it.
 ifneq ($(filter-out help deps clean demo churn drills test,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(shell \
