@@ -52,11 +52,19 @@ def blame(event: dict, cuts: list[Cut]) -> str | None:
     return next((cut.why for cut in cuts if cut.explains(event)), None)
 
 
-def summary(events: list[dict], cuts: list[Cut], frames_lost: int = 0) -> dict:
+def lost_its_way(event: dict, idle_s: float) -> bool:
+    """
+    May frames that were lost have broken it? A reset and an early end have a sender, unless nothing
+    of the stream came through for longer than the balancer is to remember it.
+    """
+    return event["cause"] in STALLS or event["silent_s"] > idle_s
+
+
+def summary(events: list[dict], cuts: list[Cut], frames_lost: int = 0,
+            idle_s: float = 3600) -> dict:
     """
     Counts of what was broken and by whom, with the causes the client saw. frames_lost: by the data
-    path, which was too slow for them. Only then may a stream that fell silent, or a connection that
-    was not answered, have broken for that: a reset and an early end have a sender.
+    path, which was too slow for them; idle_s: flow_idle.
     """
     by_intent: dict[str, int] = {}
     causes: dict[str, int] = {}
@@ -67,7 +75,7 @@ def summary(events: list[dict], cuts: list[Cut], frames_lost: int = 0) -> dict:
         if why:
             by_intent[why] = by_intent.get(why, 0) + 1
             continue
-        if frames_lost and event["cause"] in STALLS:
+        if frames_lost and lost_its_way(event, idle_s):
             by_loss += 1
             continue
         name = f"{event['cause']} in {event['stage']}"

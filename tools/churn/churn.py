@@ -334,7 +334,7 @@ def run(s: Settings, say=lambda text: None, log_dir: str | None = None) -> dict:
             "streams_at_once_least": load.least,
             "bytes": sum(r["bytes"] for r in reports),
             "completed": sum(r["completed"] for r in reports),
-            **summary(load.events(), churn.cuts, churn.frames_lost()),
+            **summary(load.events(), churn.cuts, churn.frames_lost(), s.flow_idle_s),
             "cuts": [dataclasses.asdict(cut) for cut in churn.cuts],
             "actions": dict(collections.Counter(a["kind"] for a in churn.done)),
             "actions_done": churn.done,
