@@ -279,7 +279,7 @@ require_answer(const struct view *in, const struct view *out, const struct fate 
 	const struct native_nat_reply *e = reply_of(f->t, in, 0);
 
 	require_translated(in, out);
-	REQUIRE(e);
+	REQUIRE(e && out->ip_len <= f->t->mtu);
 	REQUIRE(htons(get16(out->b + out->l4)) == f->t->vips[e->reply.vip].port);
 	REQUIRE(htons(get16(out->b + out->l4 + 2)) == e->reply.client_port);
 	return e;
@@ -375,8 +375,9 @@ static void require_reset(const struct view *in, const struct outcome *o)
 }
 
 /* RFC 1191, RFC 8201. */
-static void require_too_big(const struct view *in, const struct outcome *o)
+static void require_too_big(const struct view *in, const struct fate *f)
 {
+	const struct outcome *o = f->o;
 	struct view out = view_of(&o->frame);
 	uint32_t quote = out.len - out.l4 - 8, want = in->l4 - in->l3 + 8;
 	const uint8_t *p = out.b + out.l4;
@@ -386,7 +387,8 @@ static void require_too_big(const struct view *in, const struct outcome *o)
 	REQUIRE(in->proto == 6 && in->family + out.proto == (in->family == 4 ? 5 : 64));
 	REQUIRE(in->family == 6 ? p[0] == 2 && p[1] == 0 : p[0] == 3 && p[1] == 4);
 	REQUIRE(in->family == 6 || (in->b[in->l3 + 6] & 0x40)); /* it may not be fragmented */
-	REQUIRE(get32(p + 4) < in->ip_len && get32(p + 4) >= MTU - 48);
+	REQUIRE(get32(p + 4) < in->ip_len);
+	REQUIRE(get32(p + 4) >= MTU - 48 || get32(p + 4) == f->t->mtu);
 	REQUIRE(quote == (want < 128 ? want : 128));
 	REQUIRE(!memcmp(p + 8, in->b + in->l3, quote));
 }
@@ -428,7 +430,7 @@ static void require_fate(const struct fate *f)
 	case LB_R_NO_AGENT:
 		return require_reset(&in, o);
 	case LB_R_TOO_BIG_SENT:
-		return require_too_big(&in, o);
+		return require_too_big(&in, f);
 	case LB_R_PING:
 		return require_ping(&in, o);
 	default:

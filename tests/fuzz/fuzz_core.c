@@ -51,10 +51,107 @@ static const struct lb_backend *sent_to(const struct tables *t, const uint64_t b
 	return b;
 }
 
-static void require_live_flows(const struct tables *t)
+/* --- entries ------------------------------------------------------------------------------------ */
+
+static void count_in(const struct native_flows *flows, uint32_t counted[WATCHED_IDS])
 {
+	for (uint32_t i = 0; i < flows->room; i++) {
+		const struct native_flow *e = &flows->entries[i];
+
+		REQUIRE(!e->used || !(e->flow.flags & LB_FLOW_F_GONE));
+		if (e->used && (e->flow.flags & LB_FLOW_F_COUNTED) && e->flow.backend < WATCHED_IDS)
+			counted[e->flow.backend]++;
+	}
+}
+
+/* Flow and reply of mode nat are there together, name each other, and nobody else has the port. */
+static void require_pairs(uint32_t counted[WATCHED_IDS])
+{
+	uint32_t flows = 0, replies = 0;
+
+	for (uint32_t i = 0; i < NAT_ROOM; i++) {
+		const struct native_nat_flow *e = &tables.nat_flows[i];
+		const struct lb_backend *b = &tables.backends[e->flow.backend % NODES_N];
+		struct lb_nat_key key = {.node_port = b->port, .nat_port = e->flow.nat_port};
+		const struct native_nat_reply *reply;
+
+		replies += tables.nat_replies[i].used;
+		if (!e->used)
+			continue;
+		flows++;
+		REQUIRE(e->flow.backend < NODES_N && !(e->flow.flags & LB_NAT_F_GONE));
+		counted[e->flow.backend] += !!(e->flow.flags & LB_NAT_F_COUNTED);
+		memcpy(key.node, b->addr, sizeof(key.node));
+		reply = native_nat_reply_find(&tables, &key);
+		REQUIRE(reply && reply->reply.client_port == e->key.sport);
+		REQUIRE(reply->reply.vip == e->key.vip);
+		REQUIRE(!memcmp(reply->reply.client, e->key.saddr, sizeof(e->key.saddr)));
+	}
+	REQUIRE(flows == replies);
+}
+
+/* lb_load.flows is what the entries say. */
+static void require_entries(const struct tables *t)
+{
+	uint32_t counted[WATCHED_IDS] = {0};
+
+	count_in(&tables.flows, counted);
+	count_in(&tables.half_open, counted);
+	require_pairs(counted);
 	for (int i = 0; i < WATCHED_IDS; i++)
-		REQUIRE(t->loads[i].flows <= FLOWS_ROOM + HALF_OPEN_ROOM + NAT_ROOM);
+		REQUIRE(t->loads[i].flows == counted[i]);
+}
+
+static int is_alive(const struct tables *t, uint32_t backend, uint8_t generation)
+{
+	const struct lb_backend *b = &t->backends[backend % NODES_N];
+
+	return (b->flags & LB_BACKEND_F_ALIVE) && b->generation == generation;
+}
+
+/* Ticks since, on whichever CPU: what was seen later than now was seen now. */
+static uint32_t age_of(uint32_t seen)
+{
+	int32_t age = (int32_t)(tables.ticks - seen);
+
+	return age > 0 ? age : 0;
+}
+
+/* No frame takes a live flow of mode nat away, or to another node or port. */
+static void require_kept(const struct tables *t, const struct native_nat_flow *was)
+{
+	for (uint32_t i = 0; i < NAT_ROOM; i++) {
+		const struct native_nat_flow *e = native_nat_flow_find(&tables, &was[i].key);
+		const struct lb_nat_flow *flow = &was[i].flow;
+
+		if (!was[i].used || (flow->flags & (LB_NAT_F_CLOSING | LB_NAT_F_CLOSED)) ||
+		    !is_alive(t, flow->backend, flow->generation))
+			continue;
+		if ((flow->flags & LB_NAT_F_HALF) &&
+		    age_of(flow->seen) >= LB_TICKS_FROM_MS(LB_HALF_OPEN_MS))
+			continue;
+		REQUIRE(e && e->flow.backend == flow->backend);
+		REQUIRE(e->flow.nat_port == flow->nat_port);
+	}
+}
+
+/* Nor an exception: an entry of one of the tables is in one of them afterwards, of the same node. */
+static void require_exceptions(const struct tables *t, const struct native_flow *was, uint32_t n,
+			       uint32_t fresh_ms)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lb_flow *flow = &was[i].flow;
+		const struct native_flow *e = native_flow_find(&tables.flows, &was[i].key);
+
+		if (!was[i].used || (flow->flags & (LB_FLOW_F_CLOSING | LB_FLOW_F_CLOSED)) ||
+		    (flow->backend != LB_BACKEND_LOCAL &&
+		     !is_alive(t, flow->backend, flow->generation)) ||
+		    age_of(flow->seen) >= LB_TICKS_FROM_MS(fresh_ms))
+			continue;
+		if (!e)
+			e = native_flow_find(&tables.half_open, &was[i].key);
+		REQUIRE(e && e->flow.backend == flow->backend);
+	}
 }
 
 /* --- input -------------------------------------------------------------------------------------- */
@@ -197,9 +294,11 @@ static void check_frame(struct runner *r, const struct frame *f, enum lb_mode mo
 {
 	uint64_t reasons = reasons_sum(&r->t), sent[WATCHED_IDS];
 	struct fate fate = {.mode = mode, .frame = f, .t = &tables};
+	static struct state before;
 	struct outcome o;
 
 	check_decap(f);
+	state_save(&before);
 	check_ways(f);
 	for (int i = 0; i < WATCHED_IDS; i++)
 		sent[i] = r->t.backend_counts[i].packets;
@@ -208,7 +307,9 @@ static void check_frame(struct runner *r, const struct frame *f, enum lb_mode mo
 	fate.b = sent_to(&r->t, sent);
 	require_fate(&fate);
 	REQUIRE(reasons_sum(&r->t) - reasons == (o.reason != LB_R_OK));
-	require_live_flows(&r->t);
+	require_entries(&r->t);
+	require_kept(&r->t, before.nat_flows);
+	require_exceptions(&r->t, before.flows, FLOWS_ROOM, 60000);
 }
 
 static void take_frame(struct runner *r, struct input *in, enum lb_mode mode)
@@ -279,7 +380,7 @@ static void take_replies(struct runner *r, uint8_t bits)
 
 static void take_record(struct runner *r, const struct packet_case *c, struct input *in)
 {
-	uint32_t kind = take(in) % RECORD_N;
+	uint32_t kind = take(in) % RECORD_N, seconds;
 
 	switch (kind) {
 	case RECORD_FRAME:
@@ -295,7 +396,11 @@ static void take_record(struct runner *r, const struct packet_case *c, struct in
 		r->t.control->new_entries_per_s = take(in) & 1 ? 100000 : 0;
 		return take_replies(r, take(in));
 	case RECORD_TIME:
-		return r->pass(r, take(in) * LB_TICKS_PER_S);
+		seconds = take(in);
+		return r->pass(r, (seconds == 255 ? -1u : seconds) * LB_TICKS_PER_S);
+	case RECORD_MTU:
+		REQUIRE(r->set_mtu(r, MTU - 8 * (take(in) % 180)) == 0);
+		return;
 	case RECORD_FILL:
 		return fill(r, take(in));
 	default:

@@ -92,6 +92,10 @@ static void put_step(struct writer *w, const struct step *s)
 		put(w, RECORD_TIME);
 		put(w, s->value > 255 ? 255 : s->value);
 		break;
+	case STEP_MTU:
+		put(w, RECORD_MTU);
+		put(w, (MTU - s->value) / 8);
+		break;
 	case STEP_FILL:
 		put(w, RECORD_FILL);
 		put(w, s->table);

@@ -33,10 +33,11 @@ enum record_kind {
 	RECORD_NODE,	  /* id, flags, generation */
 	RECORD_LOAD,	  /* id, base, weight / 100, flags */
 	RECORD_CONTROL,	  /* epoch, may add entries, may reply */
-	RECORD_TIME,	  /* seconds */
+	RECORD_TIME,	  /* seconds; 255: to a CPU whose clock is a second behind */
 	RECORD_FILL,	  /* enum entry_table */
 	RECORD_MEMBERS,	  /* bank, n, ids */
 	RECORD_TURNS,	  /* bank, n, ids */
+	RECORD_MTU,	  /* of the device towards clients: 1500 less 8 times this */
 	RECORD_N,
 };
 
