@@ -71,7 +71,9 @@ int sluice_scan_remove(struct lb_scan_ask *ask)
 
 	if (!flow)
 		return LB_SCAN_NONE;
-	if (flow->seen != ask->seen || (__sync_fetch_and_or((word_t *)flow, gone) & gone))
+	if (flow->seen != ask->seen)
+		return LB_SCAN_SEEN;
+	if ((__sync_fetch_and_or((word_t *)flow, gone) & gone) && !ask->left)
 		return LB_SCAN_SEEN;
 	answer = uncount(flow, LB_WORD_OF(LB_NAT_F_COUNTED));
 	reply = bpf_map_lookup_elem(&replies, &reply_key);

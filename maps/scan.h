@@ -10,8 +10,9 @@ struct lb_scan_ask {
 	struct lb_flow_key key;
 	struct lb_nat_key reply; /* of the flow's answers, where it has any */
 	__u32 seen;		 /* of the entry as it was read: a packet since then saves it */
+	__u32 left; /* not 0: it was being removed when it was read, by a worker that was killed */
 };
-LB_STATIC_SIZE(struct lb_scan_ask, 44);
+LB_STATIC_SIZE(struct lb_scan_ask, 48);
 
 enum lb_scan_answer {
 	LB_SCAN_NONE = 0,	/* there is no such entry */

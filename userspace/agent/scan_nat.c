@@ -190,6 +190,7 @@ static int remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
 	struct lb_scan_ask ask = {
 		.key = *key,
 		.seen = read->seen,
+		.left = read->flags & LB_NAT_F_GONE,
 		.reply = {.node_port = b->port, .nat_port = read->nat_port},
 	};
 	int r;

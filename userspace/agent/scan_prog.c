@@ -128,8 +128,9 @@ int scan_remove_dpdk(struct flow_table *flows, struct flow_table *replies,
 
 	if (!flow)
 		return LB_SCAN_NONE;
-	if (seen_since(flow, ask->seen) ||
-	    word_or(flow, LB_NAT_F_GONE) & LB_WORD_OF(LB_NAT_F_GONE))
+	if (seen_since(flow, ask->seen))
+		return LB_SCAN_SEEN;
+	if (word_or(flow, LB_NAT_F_GONE) & LB_WORD_OF(LB_NAT_F_GONE) && !ask->left)
 		return LB_SCAN_SEEN;
 	answer = uncount(flow, LB_NAT_F_COUNTED);
 	reply = flow_table_find(replies, &ask->reply);
