@@ -45,7 +45,9 @@ struct bench {
 	struct rte_ring *in, *out;
 	uint16_t ring_id, null_id, empty_id; /* ethdevs; empty_id: the mirror */
 	struct rte_mbuf *frames[CHUNK];
-	uint8_t start[WORLD_FRAME];
+	enum world_kind kind; /* of the frames: */
+	uint32_t len;
+	uint8_t start[WORLD_FRAME_MAX];
 	uint32_t next, flows; /* the flow of the next frame, of so many */
 	double ns[CHUNKS];    /* a frame, in each chunk */
 };
@@ -102,8 +104,12 @@ static uint16_t write_headers(uint16_t port, uint16_t queue, struct rte_mbuf **f
 	for (uint16_t i = 0; i < n; i++) {
 		uint8_t *at = rte_pktmbuf_mtod(frames[i], uint8_t *);
 
+		if (b->len != WORLD_FRAME) {
+			frames[i]->data_len = frames[i]->pkt_len = b->len;
+			memcpy(at + WORLD_FRAME, b->start + WORLD_FRAME, WORLD_FRAME_MAX - WORLD_FRAME);
+		}
 		memcpy(at, b->start, WORLD_FRAME);
-		world_frame_set(b->next, at);
+		world_frame_set(b->kind, b->next, at);
 		b->next = b->next + 1 < b->flows ? b->next + 1 : 0;
 	}
 	return n;
@@ -136,7 +142,7 @@ static int bench_new(uint32_t n)
 	b->in = make_ring("in", n);
 	b->out = make_ring("out", n);
 	b->flows = 1;
-	world_frame(0, b->start);
+	b->len = world_frame(WORLD_IPIP, 0, b->start);
 	dpdk_tables_view(&tables, n, &b->w.tables);
 	b->w.shared = &tables.dpdk_workers[n];
 	b->w.n_ports = 1;
@@ -157,7 +163,7 @@ static void make_ready(struct bench *b)
 		struct rte_mbuf *m = b->frames[i];
 
 		m->data_off = RTE_PKTMBUF_HEADROOM;
-		m->data_len = m->pkt_len = WORLD_FRAME;
+		m->data_len = m->pkt_len = b->len;
 		write_headers(0, 0, &m, 1, 1, b);
 	}
 	rte_ring_enqueue_bulk(b->in, (void **)b->frames, CHUNK, NULL);
@@ -206,6 +212,7 @@ struct line {
 	const char *name;
 	program_fn program;
 	uint32_t flows;
+	enum world_kind kind;
 	int entries; /* all flows have one */
 	struct result ring, null;
 };
@@ -213,6 +220,8 @@ struct line {
 static int measure_way(struct bench *b, const struct line *l, enum way way, struct result *ret)
 {
 	b->flows = l->flows;
+	b->kind = l->kind;
+	b->len = world_frame(l->kind, 0, b->start);
 	b->next = 0;
 	for (int i = -20; i < CHUNKS; i++) { /* the first warm caches up */
 		double ns = time_chunk(b, l->program, way);
@@ -382,6 +391,10 @@ int main(int argc, char **argv)
 		{.name = "sluice", .program = program_sluice, .flows = 1},
 		{.name = "sluice_1m_flows", .program = program_sluice, .flows = BENCH_FLOWS},
 		{.name = "encap_1m_flows", .program = program_encap, .flows = BENCH_FLOWS},
+		{.name = "sluice_l2dsr", .program = program_sluice, .flows = 1,
+		 .kind = WORLD_L2DSR},
+		{.name = "sluice_gue", .program = program_sluice, .flows = 1, .kind = WORLD_GUE},
+		{.name = "sluice_ip6", .program = program_sluice, .flows = 1, .kind = WORLD_IPIP6},
 		{.name = "exceptions_1m", .program = program_sluice, .flows = BENCH_FLOWS,
 		 .entries = 1},
 	};

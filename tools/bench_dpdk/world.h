@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Tables in memory: one VIP, a pool of BENCH_NODES nodes with all its slots. */
+/* Tables in memory: a VIP of each kind, pools of BENCH_NODES nodes of IPv4 and of IPv6, all slots. */
 #ifndef TOOLS_BENCH_DPDK_WORLD_H
 #define TOOLS_BENCH_DPDK_WORLD_H
 
@@ -18,11 +18,21 @@ int world_new(struct tables *t, uint32_t n_cpus);
 int world_add_entries(struct tables *t);
 void world_forget_entries(struct tables *t);
 
-/* Headers of a segment of flow n (an ACK with ten bytes of data), WORLD_FRAME bytes. */
-#define WORLD_FRAME 64
-void world_frame(uint32_t n, uint8_t ret_frame[WORLD_FRAME]);
+/* What a frame is, and its VIP. */
+enum world_kind {
+	WORLD_IPIP = 0,
+	WORLD_L2DSR,
+	WORLD_GUE,
+	WORLD_IPIP6, /* IPv6 to nodes of IPv6 */
+	WORLD_KINDS,
+};
+
+/* Headers of a segment of flow n (an ACK with ten bytes of data). Returns its length. */
+#define WORLD_FRAME	64 /* of IPv4 */
+#define WORLD_FRAME_MAX 84
+uint32_t world_frame(enum world_kind kind, uint32_t n, uint8_t ret_frame[WORLD_FRAME_MAX]);
 
 /* Addresses and port of flow n into a frame made by world_frame(). */
-void world_frame_set(uint32_t n, uint8_t *frame);
+void world_frame_set(enum world_kind kind, uint32_t n, uint8_t *frame);
 
 #endif
