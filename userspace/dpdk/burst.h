@@ -35,34 +35,40 @@ static __always_inline __u32 burst_dport(__u32 ports)
 	return ports & lb_htonl(0xffff);
 }
 
-static __rte_noinline void burst_find_vip(struct lb_env *env, __u32 daddr, __u32 ports,
-					  struct burst_vip *ret)
+/* id: of the VIP, or none; kind: PLAIN_IP4, PLAIN_IP6. Address and port of *ret are left alone. */
+static inline void burst_read_vip(struct lb_env *env, __u32 id, enum plain_kind kind,
+				  struct burst_vip *ret)
 {
+	const struct lb_vip *vip = lb_env_vip(env, id);
 	union {
 		__u64 word;
 		struct { __u32 base, n; };
 	} slots;
-	const struct lb_pkt pkt = {.ports = ports};
-	const struct lb_vip *vip;
-	__be32 mapped[4];
-	__u32 id;
 
 	_Static_assert(offsetof(struct lb_vip, slot_base) % 8 == 0 &&
 		       offsetof(struct lb_vip, n_slots) == offsetof(struct lb_vip, slot_base) + 4,
 		       "one word");
-	*ret = (struct burst_vip){.daddr = daddr, .ports = burst_dport(ports)};
-	lb_map_ip4(mapped, daddr);
-	id = lb_vip_find(env, mapped, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE);
-	vip = lb_env_vip(env, id);
 	if (!vip || (vip->flags & (LB_VIP_F_ACTIVE | LB_VIP_F_TRACK)) != LB_VIP_F_ACTIVE)
 		return;
 	slots.word = *(const volatile __u64 *)&vip->slot_base;
 	if (!slots.n || (__u64)slots.base + slots.n > env->t->n_slots)
 		return;
-	ret->of = id << 16 | PLAIN_IP4;
+	ret->of = id << 16 | kind;
 	ret->slot_base = slots.base;
 	ret->n_slots = slots.n;
 	ret->affinity = vip->affinity;
+}
+
+static __rte_noinline void burst_find_vip(struct lb_env *env, __u32 daddr, __u32 ports,
+					  struct burst_vip *ret)
+{
+	const struct lb_pkt pkt = {.ports = ports};
+	__be32 mapped[4];
+
+	*ret = (struct burst_vip){.daddr = daddr, .ports = burst_dport(ports)};
+	lb_map_ip4(mapped, daddr);
+	burst_read_vip(env, lb_vip_find(env, mapped, pkt.dport, IPPROTO_TCP, LB_VIP_KIND_SERVICE),
+		       PLAIN_IP4, ret);
 }
 
 /* What lb_pkt_hash_sum() takes for ports. */
@@ -287,16 +293,63 @@ static inline __u32 burst_send_run(struct worker *w, struct worker_port *p,
 	return i;
 }
 
+/* --- IPv6 ------------------------------------------------------------------------------------- */
+
+/* The VIP of the last frame of IPv6, as struct burst_vip. */
+struct burst_vip6 {
+	__u64 daddr[2];
+	__be16 dport;
+	struct burst_vip vip;
+};
+
+static __rte_noinline void burst_find_vip6(struct lb_env *env, const struct lb_pkt *pkt,
+					   struct burst_vip6 *ret)
+{
+	*ret = (struct burst_vip6){.daddr = {pkt->daddr64[0], pkt->daddr64[1]}, .dport = pkt->dport};
+	burst_read_vip(env, lb_vip_find(env, pkt->daddr, pkt->dport, IPPROTO_TCP,
+					LB_VIP_KIND_SERVICE), PLAIN_IP6, &ret->vip);
+}
+
+/* A frame of IPv6, as lanes do it with one of IPv4. 0: it may be another case. */
+static inline int burst_choose6(struct worker *w, struct rte_mbuf *m, struct burst *b, __u32 i,
+				struct burst_vip6 *last)
+{
+	union lb_slot_word slot;
+	struct lb_env env;
+	struct lb_pkt pkt;
+
+	if (other_is_odd(m))
+		return 0;
+	lb_env_init(&env, m, &w->tables, 0);
+	if (!lb_parse_plain6(&env, &pkt) || (pkt.tcp_flags & LB_TCP_SYN))
+		return 0;
+	if (lb_unlikely(pkt.daddr64[0] != last->daddr[0] || pkt.daddr64[1] != last->daddr[1] ||
+			pkt.dport != last->dport))
+		burst_find_vip6(&env, &pkt, last);
+	if (!last->vip.of)
+		return 0;
+	b->l.hash[i] = lb_pkt_hash(&env, &pkt, last->vip.affinity);
+	slot = burst_slot(&env, &last->vip, b->l.hash[i]);
+	if (!burst_slot_answers(slot))
+		return 0;
+	b->l.first[i] = LB_IP4_FIRST | (__u32)pkt.tos << 16 | pkt.ip_len;
+	b->backend[i] = slot.s.cur;
+	b->of[i] = last->vip.of;
+	return 1;
+}
+
 /* --- the whole -------------------------------------------------------------------------------- */
 
 /* Frames of other cases are asked about by themselves; what is plain after all joins the runs. */
 static inline void burst_choose_others(struct worker *w, struct worker_port *p,
 				       struct rte_mbuf **frames, struct burst *b, __u32 n)
 {
+	struct burst_vip6 last = {};
+
 	for (__u32 i = 0; i < n; i++) {
 		struct plain plain;
 
-		if (lb_likely(b->of[i]))
+		if (b->of[i] || burst_choose6(w, frames[i], b, i, &last))
 			continue;
 		other_choose(w, p, frames[i], &plain);
 		if (!plain.kind)
@@ -313,12 +366,15 @@ static inline void burst_choose(struct worker *w, struct worker_port *p, struct 
 {
 	const __u32 lanes = (n + LANES_STEP - 1) / LANES_STEP * LANES_STEP;
 	struct lb_env env = {.t = &w->tables};
-	int others = !lanes_check(&b->l, lanes);
+	const enum lanes_live live = lanes_check(&b->l, lanes);
+	int others = live != LANES_ALL;
 	__u32 k = 0;
 
-	while (lb_unlikely(!b->l.live[k]) && k < n - 1)
+	while (live == LANES_SOME && !b->l.live[k])
 		k++;
-	if (lb_likely(lanes_have_one_vip(&b->l, lanes, k)))
+	if (lb_unlikely(live == LANES_NONE))
+		memset(b->of, 0, sizeof(b->of));
+	else if (lb_likely(lanes_have_one_vip(&b->l, lanes, k)))
 		others |= burst_choose_one(&env, b, lanes, k);
 	else
 		others |= burst_choose_each(&env, b, lanes);

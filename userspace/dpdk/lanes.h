@@ -65,13 +65,19 @@ static inline void lanes_read(struct rte_mbuf **frames, __u32 i, struct lanes *r
 }
 #endif
 
+enum lanes_live {
+	LANES_NONE = 1,
+	LANES_SOME,
+	LANES_ALL,
+};
+
 /*
  * Words -> first, live: lb_parse_plain4() for all lanes, and no SYN. n: of lanes, a multiple of
- * LANES_STEP. Returns whether all are live.
+ * LANES_STEP. Returns how it is with all of them.
  */
-static inline int lanes_check(struct lanes *l, __u32 n)
+static inline enum lanes_live lanes_check(struct lanes *l, __u32 n)
 {
-	__u32 all = ~0u;
+	__u32 all = ~0u, any = 0;
 
 	if (n % LANES_STEP)
 		__builtin_unreachable();
@@ -93,8 +99,11 @@ static inline int lanes_check(struct lanes *l, __u32 n)
 		l->first[i] = first;
 		l->live[i] = live;
 		all &= live;
+		any |= live;
 	}
-	return all == ~0u;
+	if (all)
+		return LANES_ALL;
+	return any ? LANES_SOME : LANES_NONE;
 }
 
 /* Whether all live lanes are for the address and port of lane k. */
