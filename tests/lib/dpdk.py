@@ -32,10 +32,17 @@ def default_driver() -> str:
     return value
 
 
-def nice_of_unit() -> str:
-    """The priority that the service manager gives it: clients and nodes share our cores."""
+def of_unit(key: str) -> str:
+    """What the service manager is told."""
     with open(os.path.join(ROOT, "tools/systemd/sluice-dpdk.service.in"), encoding="utf-8") as f:
-        return next(line.split("=")[1].strip() for line in f if line.startswith("Nice="))
+        return next(line.split("=")[1].strip() for line in f if line.startswith(f"{key}="))
+
+
+def as_unit() -> list[str]:
+    """Its priority (clients and nodes share our cores) and capabilities, in front of a command."""
+    bounding = of_unit("CapabilityBoundingSet").replace("CAP_", "+").lower().split()
+    return ["nice", "-n", of_unit("Nice"), "setpriv", "--no-new-privs",
+            "--bounding-set", ",".join(["-all", *bounding])]
 
 
 class Dpdk:
@@ -101,11 +108,15 @@ class Dpdk:
 
     def start(self, config_path: str, timeout_s: float = 20, **kwargs) -> "Dpdk":
         """kwargs: as subprocess.Popen."""
-        argv = ["nice", "-n", nice_of_unit(), os.path.join(BUILD, "sluice-dpdk"),
-                "--config", config_path, "--idle-us", str(self.idle_us)]
-        self.process = self.host.popen(argv, name="sluice-dpdk", **kwargs)
+        self.launch(config_path, **kwargs)
         wait_until(self._ready, timeout_s, "sluice-dpdk forwards", interval_s=0.05)
         return self
+
+    def launch(self, config_path: str, *more: str, **kwargs) -> None:
+        """The same without a look at what comes of it; more: arguments."""
+        argv = [*as_unit(), os.path.join(BUILD, "sluice-dpdk"),
+                "--config", config_path, "--idle-us", str(self.idle_us), *more]
+        self.process = self.host.popen(argv, name="sluice-dpdk", **kwargs)
 
     def _ready(self) -> bool:
         if "forwarding on" in self.process.output():

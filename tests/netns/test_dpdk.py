@@ -247,7 +247,7 @@ def dpdk_notifies(t):
     dpdk.stop()
     said = [m for m in notify.poll() if m != "WATCHDOG=1"]
     notify.close()
-    equal(said, ["READY=1", "STOPPING=1"], "what it told besides")
+    equal(said, ["READY=1", "STATUS=forwarding on 1 core", "STOPPING=1"], "what it told besides")
 
 
 @case("DPDK: the agent is killed, is away, and comes back: no connection notices", timeout_s=60)
@@ -269,8 +269,32 @@ def dpdk_agent_restart(t):
 def dpdk_detached(t):
     _, agent, dpdk = serve(t)
     agent.ctl("detach")
-    equal(dpdk.process.wait(5), 1, "exit status of sluice-dpdk")
+    equal(dpdk.process.wait(5), 3, "exit status of sluice-dpdk")
     assert "taken away" in dpdk.process.output(), dpdk.process.output()
+
+
+@case("DPDK: --wait: without tables it says so once, and forwards when the agent has made them")
+def dpdk_waits(t):
+    tb, agent, dpdk = serve(t)
+    agent.ctl("detach")
+    equal(dpdk.process.wait(5), 3, "exit status of sluice-dpdk")
+    notify = NotifySocket(os.path.join(tb.run_dir, "dpdk.notify"))
+    dpdk.launch(agent.config_path, "--wait", env={**os.environ, "NOTIFY_SOCKET": notify.path})
+    wait_until(lambda: notify.poll().count("WATCHDOG=1") >= 3, 5, "three signs of life")
+    said = [m for m in notify.poll() if m != "WATCHDOG=1"]
+    equal([m.split(" under")[0] for m in said], ["READY=1", "STATUS=waiting: nothing is pinned"],
+          "what it told besides")
+    agent.start()
+    wait_until(lambda: "STATUS=forwarding on 1 core" in notify.poll(), 20, "it forwards")
+    notify.close()
+    agent.wait_all()
+    report = loadgen.run(tb.client, "spread", [loadgen.url(tb.vip4)], count=20, concurrency=5)
+    equal(report["completed"], 20, "answers")
+    dpdk.stop()
+    agent.ctl("detach")
+    dpdk.launch(agent.config_path, "--wait")
+    wait_until(lambda: "waiting:" in dpdk.process.output(), 10, "it waits")
+    equal(dpdk.stop(), 0, "exit status after SIGTERM while it waited")
 
 
 @case("DPDK: the demo's drain, killed process and restarts", timeout_s=120, alone=True)

@@ -31,11 +31,14 @@
 #define DEFAULT_CONFIG "/etc/sluice/sluice.yaml"
 #define WATCH_US       200000 /* from one look at the tables to the next */
 #define STUCK_MS       2000   /* a worker without a round */
+#define START_US       90000000u /* until it forwards: TimeoutStartSec= of the unit */
+#define EXIT_DETACHED  3      /* the tables were taken away: a new start may wait for others */
 #define AHEAD	       32     /* ticks: a worker may read the clock after us */
 
 struct options {
 	const char *config;
 	uint32_t idle_us;
+	bool wait;
 	bool debug;
 	char **extra; /* for the EAL */
 	int n_extra;
@@ -65,7 +68,8 @@ static void on_signal(int sig)
 static void usage(FILE *out)
 {
 	fprintf(out,
-		"Usage: sluice-dpdk [--config FILE] [--idle-us N] [--debug] [-- EAL-ARGUMENT...]\n"
+		"Usage: sluice-dpdk [--config FILE] [--idle-us N] [--wait] [--debug]\n"
+		"                   [-- EAL-ARGUMENT...]\n"
 		"\n"
 		"Forwards what arrives at devices that DPDK drives, by the tables of sluiced.\n"
 		"Devices, cores and memory: 'interfaces' and 'dpdk' in the configuration.\n"
@@ -73,6 +77,7 @@ static void usage(FILE *out)
 		"  -c, --config FILE  configuration (default " DEFAULT_CONFIG ")\n"
 		"      --idle-us N    sleep so many microseconds when nothing arrives (default 0:\n"
 		"                     poll on; at most 10000)\n"
+		"      --wait         until sluiced has made the tables\n"
 		"      --debug        log more, DPDK included\n"
 		"      --version\n"
 		"  -h, --help\n"
@@ -97,8 +102,9 @@ static int parse_options(int argc, char **argv, struct options *opt)
 {
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'}, {"idle-us", required_argument, NULL, 'i'},
-		{"debug", no_argument, NULL, 'd'},	  {"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},	  {},
+		{"wait", no_argument, NULL, 'w'},	  {"debug", no_argument, NULL, 'd'},
+		{"version", no_argument, NULL, 'v'},	  {"help", no_argument, NULL, 'h'},
+		{},
 	};
 	int c;
 
@@ -112,6 +118,8 @@ static int parse_options(int argc, char **argv, struct options *opt)
 			fprintf(stderr, "sluice-dpdk: --idle-us %s: 0 to 10000 is accepted\n",
 				optarg);
 			return -EINVAL;
+		} else if (c == 'w') {
+			opt->wait = true;
 		} else if (c == 'd') {
 			opt->debug = true;
 		} else if (c == 'v') {
@@ -183,17 +191,57 @@ static int lock_tables(const struct config *cfg, int *ret_fd)
 	return 0;
 }
 
-static int open_tables(struct host *h)
+/* The service manager: what is being waited for. We are well meanwhile. */
+static void tell_waiting(const char *what)
+{
+	log_warn("waiting: %s", what);
+	(void)sd_notifyf(0, "READY=1\nSTATUS=waiting: %s", what);
+}
+
+/*
+ * Until there are tables to work on, or a signal comes (-EINTR). A line is said once, and anew when
+ * it is another one; -EPERM does not pass by itself.
+ */
+static int wait_for_tables(struct host *h)
+{
+	char err[DPDK_ERROR_MAX] = "", said[DPDK_ERROR_MAX] = "";
+	int r;
+
+	while (!stop_asked) {
+		r = dpdk_tables_open(h->cfg->pin_dir, &h->tables, err);
+		if (r == 0 && said[0]) /* devices may take their time, as at any start */
+			(void)sd_notifyf(0, "STATUS=starting\nWATCHDOG_USEC=%u", START_US);
+		if (r == -EPERM || r == -EACCES)
+			log_error("%s", err);
+		if (r == 0 || r == -EPERM || r == -EACCES)
+			return r;
+		if (strcmp(err, said))
+			tell_waiting(err);
+		memcpy(said, err, sizeof(said));
+		(void)sd_notify(0, "WATCHDOG=1");
+		usleep(WATCH_US);
+	}
+	return -EINTR;
+}
+
+static int map_tables(struct host *h)
 {
 	char err[DPDK_ERROR_MAX] = "";
+	int r = dpdk_tables_open(h->cfg->pin_dir, &h->tables, err);
+
+	if (r < 0)
+		log_error("%s", err);
+	return r;
+}
+
+static int open_tables(struct host *h, bool wait)
+{
 	uint32_t n;
 	int r;
 
-	r = dpdk_tables_open(h->cfg->pin_dir, &h->tables, err);
-	if (r < 0) {
-		log_error("%s", err);
+	r = wait ? wait_for_tables(h) : map_tables(h);
+	if (r < 0)
 		return r;
-	}
 	r = lock_tables(h->cfg, &h->lock_fd);
 	if (r < 0) {
 		log_error("%s: %s", h->cfg->pin_dir,
@@ -355,6 +403,16 @@ static void print_counters(const struct host *h)
 				 tables_reason_text(i));
 }
 
+static void tell_ready(uint16_t n_workers)
+{
+	uint64_t usec;
+
+	(void)sd_notifyf(0, "READY=1\nSTATUS=forwarding on %u core%s", n_workers,
+			 n_workers == 1 ? "" : "s");
+	if (sd_watchdog_enabled(0, &usec) > 0) /* longer while it started */
+		(void)sd_notifyf(0, "WATCHDOG_USEC=%llu\nWATCHDOG=1", (unsigned long long)usec);
+}
+
 static int run(struct host *h)
 {
 	pthread_t watcher;
@@ -367,7 +425,7 @@ static int run(struct host *h)
 		return r;
 	}
 	log_info("forwarding on %u core%s", h->n_workers, h->n_workers == 1 ? "" : "s");
-	(void)sd_notify(0, "READY=1");
+	tell_ready(h->n_workers);
 	rte_eal_mp_remote_launch(run_worker, h, CALL_MAIN);
 	(void)sd_notify(0, "STOPPING=1");
 	rte_eal_mp_wait_lcore();
@@ -398,7 +456,7 @@ static int start_and_run(struct host *h, const struct options *opt)
 	log_set_level(opt->debug ? LOG_LEVEL_DEBUG : (enum log_level)h->cfg->log_level);
 	r = check_config(h->cfg);
 	if (r == 0)
-		r = open_tables(h);
+		r = open_tables(h, opt->wait);
 	if (r < 0)
 		return r;
 	r = eal_start(h->cfg, opt->extra, opt->n_extra, err);
@@ -432,5 +490,7 @@ int main(int argc, char **argv)
 	sigaction(SIGINT, &act, NULL);
 	r = start_and_run(&h, &opt);
 	close_all(&h);
-	return r < 0 ? 1 : 0;
+	if (h.lost_tables)
+		return EXIT_DETACHED;
+	return r < 0 && r != -EINTR ? 1 : 0;
 }
