@@ -185,6 +185,32 @@ def drain_wait(t):
     service.end()
 
 
+@case("drain --wait of servers that say nothing of their requests ends with silence, not before", 60)
+def drain_of_the_mute(t):
+    service = Service(t, nodes=2, flow_idle="5s", pool={"preset": "tcp", "policy": "hash"})
+    agent, client = service.agent, service.tb.client
+    asked = [client.popen(["curl", "-sS", "-m", "30", "-d", json.dumps(
+        {"prompt": "x", "max_tokens": 150, "stream": False}), f"{service.urls[0]}/v1/completions"],
+        name=f"curl{i}") for i in range(4)]
+    running = {name: mock.control for name, mock in service.mocks.items()}
+    wait_until(lambda: sum(ask()["running"] for ask in running.values()) == 4, 5, "4 requests run")
+    name = max(running, key=lambda n: running[n]()["running"])
+    began = time.monotonic()
+    done = agent.ctl_run("drain", name, "--wait")
+    equal(done.returncode, DONE, f"exit status: {done.stderr}")
+    equal(running[name]()["running"], 0, "requests on the node when it was said to be empty")
+    between(time.monotonic() - began, 5, 30, "seconds")
+    assert "without a packet" in done.stderr, done.stderr
+    for curl in asked:
+        equal(curl.wait(20), 0, f"curl: {curl.output()}")
+    agent.ctl("undrain", name)
+    service.mocks[name].process.kill()
+    agent.wait_states(**{name: "unhealthy"})
+    began = time.monotonic()
+    equal(agent.ctl_run("drain", name, "--wait").returncode, DONE, "drain of a dead node")
+    between(time.monotonic() - began, 0, 4.5, "seconds for a dead node")
+
+
 @case("a drain's deadline ends it: what is left is reset, and the command says so with status 5")
 def deadline(t):
     service = Service(t, nodes=2)

@@ -165,24 +165,34 @@ static int parse_drain(int argc, char **argv, struct drain_options *opt)
 	return CTL_OK;
 }
 
+/* Before and behind a time that is there; "" without. */
+static const char *around_time(char *buf, size_t size, const json_t *value, const char *before,
+			       const char *behind)
+{
+	char ms[24];
+
+	*buf = '\0';
+	if (json_is_integer(value))
+		snprintf(buf, size, "%s%s%s", before,
+			 show_ms(ms, sizeof(ms), json_integer_value(value)), behind);
+	return buf;
+}
+
 static void show_progress(const json_t *drain, bool tty)
 {
 	const json_t *requests = json_object_get(drain, "requests");
-	const json_t *deadline = json_object_get(drain, "deadline_in_ms");
-	char left[32] = "", req[48] = "";
+	char deadline[48], silence[96], req[48] = "";
 
-	if (json_is_integer(deadline)) {
-		char ms[24];
-
-		snprintf(left, sizeof(left), ", %s left",
-			 show_ms(ms, sizeof(ms), json_integer_value(deadline)));
-	}
 	if (json_is_number(requests))
 		snprintf(req, sizeof(req), ", %.0f requests running or waiting",
 			 json_number_value(requests));
-	fprintf(stderr, "%sdraining: %lld live flows%s%s%s", tty ? "\r\033[K" : "",
-		(long long)json_integer_value(json_object_get(drain, "live_flows")), req, left,
-		tty ? "" : "\n");
+	around_time(silence, sizeof(silence), json_object_get(drain, "silence_left_ms"),
+		    ", what runs is not known: done after ", " more without a packet");
+	around_time(deadline, sizeof(deadline), json_object_get(drain, "deadline_in_ms"),
+		    ", deadline in ", "");
+	fprintf(stderr, "%sdraining: %lld live flows%s%s%s%s", tty ? "\r\033[K" : "",
+		(long long)json_integer_value(json_object_get(drain, "live_flows")), req, silence,
+		deadline, tty ? "" : "\n");
 }
 
 /* Returns CTL_OK when it is done, CTL_DEADLINE, or what the agent said. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "userspace/agent/export_priv.h"
+#include "userspace/agent/node_drain.h"
 
 #define VALUE(fn, expression)                                                                      \
 	static double fn(const struct export_now *now, const struct node *node)                    \

@@ -9,10 +9,10 @@
 #include "userspace/agent/agent.h"
 #include "userspace/agent/hold.h"
 #include "userspace/agent/maglev.h"
+#include "userspace/agent/node_drain.h"
 #include "userspace/lib/log.h"
 
 #define NOT_ASKED_AGAIN_MS     60000
-#define IDLE_BEFORE_DRAINED_MS 1000
 #define FORGET_MIN_MS	       30000
 #define FORGET_INTERVALS       5
 
@@ -131,7 +131,7 @@ int node_new(struct agent *agent, struct pool *pool, const struct config_node *c
 	node->endpoint = (struct endpoint){.addr = cfg->address, .port = cfg->port};
 	node->identity = identity_of(&node->endpoint);
 	node->sample_ms = -1;
-	node->idle_since_ms = -1;
+	node->idle_since_ms = node->silent_since_ms = -1;
 	configure(node, cfg);
 	score_init(&node->score);
 	start_health(node, adopted, at_start, now_ms);
@@ -525,7 +525,7 @@ void node_order(struct node *node, enum node_order order, uint64_t deadline_ms, 
 	struct health_change change;
 
 	node->drain_deadline_ms = order == NODE_ORDER_DRAIN ? deadline_ms : 0;
-	node->idle_since_ms = -1;
+	node->idle_since_ms = node->silent_since_ms = -1;
 	if (health_order(&node->health, &node->health_settings, state_of_order(order), now_ms,
 			 &change))
 		agent_node_changed(node, &change);
@@ -550,62 +550,7 @@ void node_unset_weight(struct node *node)
 	agent_kick(node->agent);
 }
 
-bool node_requests(const struct node *node, int64_t now_ms, double *ret_requests)
-{
-	const struct load_sample *s = &node->sample;
-
-	if (!node->n_pages || node->sample_ms < 0 ||
-	    now_ms - node->sample_ms > node->cfg->load->stale_ms)
-		return false;
-	if (!load_has(s, LOAD_QUEUE) && !load_has(s, LOAD_RUNNING))
-		return false;
-	*ret_requests = s->queue + s->running;
-	return true;
-}
-
-uint32_t node_live_flows(const struct node *node)
-{
-	uint64_t passes;
-
-	return scan_live(node->agent->scan, node->id, &passes) +
-	       scan_nat_live(node->agent->scan_nat, node->id);
-}
-
 /* --- the clock -------------------------------------------------------------------------------- */
-
-static bool is_idle(const struct node *node, int64_t now_ms)
-{
-	double requests = 0;
-
-	if (!node_requests(node, now_ms, &requests) && node->agent->dataplane.stopped)
-		return false; /* its flows cannot be heard of either */
-	return requests <= 0 && node_live_flows(node) == 0;
-}
-
-static void tick_drain(struct node *node, int64_t now_ms)
-{
-	if (node->health.operator != LB_STATE_DRAINING)
-		return;
-	if (!is_idle(node, now_ms))
-		node->idle_since_ms = -1;
-	else if (node->idle_since_ms < 0)
-		node->idle_since_ms = now_ms;
-	scan_request(node->agent->scan);
-	if (node->drain_deadline_ms && agent_boottime_ms() >= node->drain_deadline_ms) {
-		notice(&node->pool->notices, NOTICE_CUT, now_ms, LOG_LEVEL_WARN,
-		       "node %s/%s: drain deadline passed: its remaining flows are reset",
-		       node->pool->name, node->name);
-		node_order(node, NODE_ORDER_MAINTENANCE, 0, now_ms);
-	}
-}
-
-bool node_is_drained(const struct node *node, int64_t now_ms)
-{
-	if (node->health.operator == LB_STATE_MAINTENANCE)
-		return true;
-	return node->health.operator == LB_STATE_DRAINING && node->idle_since_ms >= 0 &&
-	       now_ms - node->idle_since_ms >= IDLE_BEFORE_DRAINED_MS;
-}
 
 void node_tick(struct node *node, int64_t now_ms)
 {
@@ -616,7 +561,7 @@ void node_tick(struct node *node, int64_t now_ms)
 			agent_node_changed(node, &change);
 		node->pool->dirty = true;
 	}
-	tick_drain(node, now_ms);
+	node_drain_tick(node, now_ms);
 	if (!node->n_pages && now_ms - node->sample_ms >= node->cfg->load->interval_ms)
 		sample_local_flows(node, now_ms);
 }

@@ -76,6 +76,8 @@ struct node {
 	uint64_t drain_deadline_ms; /* CLOCK_BOOTTIME; 0: none */
 	bool gone; /* from its pool's discovery: serves until others are ready */
 	int64_t idle_since_ms; /* draining: nothing running, waiting or open since; -1: not so */
+	int64_t silent_since_ms; /* draining: no packet went to it since; -1: not looked yet */
+	uint64_t packets_seen;	 /* by then */
 	struct nexthop_result hop;
 };
 
@@ -113,17 +115,7 @@ void node_order(struct node *node, enum node_order order, uint64_t deadline_ms, 
 void node_set_weight(struct node *node, uint32_t weight);
 void node_unset_weight(struct node *node);
 
-/* Running + waiting as last sampled. Returns false if the node's server does not say, or its
- * sample is too old. */
-bool node_requests(const struct node *node, int64_t now_ms, double *ret_requests);
-
-/* Flows with an entry that names the node, as of the last complete scan; closing ones not counted. */
-uint32_t node_live_flows(const struct node *node);
-
 /* Write what people and an adopting agent read into backend_info. */
 void node_publish_info(struct node *node);
-
-/* Drained: no live flow entries, and nothing running or waiting for a second. */
-bool node_is_drained(const struct node *node, int64_t now_ms);
 
 #endif

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "userspace/agent/report.h"
 
+#include <sys/param.h>
 #include <unistd.h>
 
 #include "userspace/agent/discovery.h"
 #include "userspace/agent/hold.h"
 #include "userspace/agent/interfaces.h"
+#include "userspace/agent/node_drain.h"
 #include "userspace/agent/version.h"
 
 static json_t *text_of_endpoint(const struct endpoint *ep)
@@ -71,8 +73,8 @@ static json_t *report_drain(const struct node *node, int64_t now_ms)
 {
 	uint64_t boot_ms = agent_boottime_ms();
 	uint32_t live = node_live_flows(node);
-	json_t *requests = json_null();
-	json_t *deadline = json_null();
+	int64_t silence_ms = node_drain_silence_ms(node, now_ms);
+	json_t *requests = json_null(), *deadline = json_null(), *left = json_null();
 	double n;
 
 	if (node->health.operator == LB_STATE_NONE)
@@ -83,8 +85,11 @@ static json_t *report_drain(const struct node *node, int64_t now_ms)
 		deadline = json_integer(node->drain_deadline_ms > boot_ms
 						? (json_int_t)(node->drain_deadline_ms - boot_ms)
 						: 0);
-	return json_pack("{sb si so so}", "done", node_is_drained(node, now_ms), "live_flows",
-			 (int)live, "requests", requests, "deadline_in_ms", deadline);
+	if (silence_ms && node->silent_since_ms >= 0)
+		left = json_integer(MAX(node->silent_since_ms + silence_ms - now_ms, 0));
+	return json_pack("{sb si so so so}", "done", node_is_drained(node, now_ms), "live_flows",
+			 (int)live, "requests", requests, "deadline_in_ms", deadline,
+			 "silence_left_ms", left);
 }
 
 json_t *report_node(const struct node *node, int64_t now_ms)
