@@ -138,6 +138,35 @@ def some_backends(t):
     assert "\033" not in said, "colours in a pipe"
 
 
+@case("top says what each node gets a second, in text and JSON, and wrong usage is told")
+def top(t):
+    service = Service(t, nodes=3, weights={"node1": 2}, pool={"policy": "hash"})
+    agent = service.agent
+    load = loadgen.Loadgen(service.tb.client, "steady", service.urls, rate=200, duration=20).start()
+    wait_until(lambda: load.progress().get("completed", 0) > 50, 10, "connections are made")
+    answer = agent.ctl("top", "--interval", "2s")
+    between(answer["seconds"], 1.9, 6, "seconds")
+    nodes = {n["name"]: n for n in answer["backends"]}
+    between(sum(n["new_flows_per_s"] for n in nodes.values()), 120, 260, "connections a second")
+    between(nodes["node1"]["share"], 0.35, 0.65, "share of node1")
+    between(sum(n["share"] for n in nodes.values()), 0.999, 1.001, "shares")
+    for node in nodes.values():
+        between(node["packets_per_s"] / node["new_flows_per_s"], 3, 20, "packets a connection")
+    [one] = agent.ctl("top", "node1", "--interval=500ms")["backends"]
+    between(one["share"], 0.2, 0.8, "share of its pool, though shown alone")
+    said = agent.ctl_run("top", "pool", "--count", "2", "--interval", "200ms")
+    equal((said.returncode, said.stderr), (DONE, ""), "top --count 2")
+    equal(said.stdout.count("NODE "), 2, "tables")
+    assert said.stdout.splitlines()[-1].startswith("3 nodes: "), said.stdout
+    load.stop()
+    says_one_line(agent.ctl_run("top", "nobody"), NO_NODE, "nobody")
+    for words in (("--interval",), ("--interval", "1ms"), ("--interval=soon",), ("--count", "0"),
+                  ("--count=x",), ("--fast",), ("a", "b")):
+        done = agent.ctl_run("top", *words)
+        equal((done.returncode, done.stdout), (USAGE, ""), f"top {' '.join(words)}")
+        assert "Usage: sluicectl top" in done.stderr, done.stderr
+
+
 @case("status names the nodes that are not healthy, with the cause, and says what counters mean")
 def attention(t):
     service = Service(t, nodes=2)

@@ -61,24 +61,27 @@ static bool is_meant(const json_t *node, const char *word)
 	       (!strncmp(word, pool, len) && word[len] == '/' && !strcmp(word + len + 1, name));
 }
 
-/* Nothing in a state is an answer; a name that nobody has is a mistake. */
+int backends_keep(json_t *nodes, const char *word)
+{
+	for (size_t i = json_array_size(nodes); word && i-- > 0;)
+		if (!is_meant(json_array_get(nodes, i), word))
+			json_array_remove(nodes, i);
+	if (!word || json_array_size(nodes) || is_state(word))
+		return CTL_OK;
+	fprintf(stderr, "sluicectl: no node, pool or state '%s'\n", word);
+	return CTL_NO_NODE;
+}
+
 int cmd_backends(const struct ctl *ctl, int argc, char **argv)
 {
-	json_t *json = NULL, *nodes;
+	json_t *json = NULL;
 	int r = client_call(ctl, "GET", "/v1/backends", NULL, &json);
 
 	if (r != CTL_OK)
 		return r;
-	nodes = json_object_get(json, "backends");
-	for (size_t i = json_array_size(nodes); argc && i-- > 0;)
-		if (!is_meant(json_array_get(nodes, i), argv[0]))
-			json_array_remove(nodes, i);
-	if (argc && !json_array_size(nodes) && !is_state(argv[0])) {
-		fprintf(stderr, "sluicectl: no node, pool or state '%s'\n", argv[0]);
-		r = CTL_NO_NODE;
-	} else {
+	r = backends_keep(json_object_get(json, "backends"), argc ? argv[0] : NULL);
+	if (r == CTL_OK)
 		(ctl->json ? show_json : show_backends)(json);
-	}
 	json_decref(json);
 	return r;
 }

@@ -3,6 +3,7 @@
 #ifndef SLUICECTL_COMMANDS_H
 #define SLUICECTL_COMMANDS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 struct ctl {
@@ -22,8 +23,15 @@ enum ctl_status {
 	CTL_DRILL_FAILED = 8,
 };
 
+/*
+ * Keep of these nodes (an array) what the word names: a pool, a node, a state; NULL: all. Nothing in a
+ * state is an answer; a name that nobody has is CTL_NO_NODE, after one line on standard error.
+ */
+int backends_keep(json_t *nodes, const char *word);
+
 int cmd_status(const struct ctl *ctl, int argc, char **argv);
 int cmd_backends(const struct ctl *ctl, int argc, char **argv);
+int cmd_top(const struct ctl *ctl, int argc, char **argv);
 int cmd_vips(const struct ctl *ctl, int argc, char **argv);
 int cmd_drain(const struct ctl *ctl, int argc, char **argv);
 int cmd_drill(const struct ctl *ctl, int argc, char **argv);

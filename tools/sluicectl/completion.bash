@@ -25,6 +25,12 @@ _sluicectl_words() {
 		_sluicectl_pools "$@"
 		_sluicectl_nodes "$@"
 		;;
+	top:--interval | top:--count) ;;
+	top:*)
+		echo --interval --count --json
+		_sluicectl_pools "$@"
+		_sluicectl_nodes "$@"
+		;;
 	drill:*)
 		echo --nodes --pool --url --no-probe --min-capacity --deadline --settle --pause \
 			--interval --timeout --allow --body --ca-file --dry-run
@@ -36,7 +42,7 @@ _sluicectl_words() {
 }
 
 _sluicectl_commands() {
-	echo status backends vips drain undrain weight drill check-config diff reload detach help
+	echo status backends top vips drain undrain weight drill check-config diff reload detach help
 }
 
 _sluicectl() {

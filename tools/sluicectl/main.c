@@ -25,6 +25,10 @@ static const struct command {
 	{"status", "", "the agent, its pools, what was lost", cmd_status, 0, 0},
 	{"backends", "[POOL|NODE|STATE]", "nodes, all or those: state, cause, weight, load",
 	 cmd_backends, 0, 1},
+	{"top", "[POOL|NODE|STATE] [--interval 1s] [--count N]",
+	 "what each node gets a second: new connections, its share of them, packets; on a\n"
+	 "      terminal again and again, until Ctrl-C",
+	 cmd_top, 0, 5},
 	{"vips", "", "every VIP and its traffic", cmd_vips, 0, 0},
 	{"drain", "NODE [--wait] [--deadline 5m] [--now]",
 	 "no new flows; live ones run to their end (--now: are reset)", cmd_drain, 1, 5},

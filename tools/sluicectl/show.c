@@ -55,7 +55,7 @@ static const char *count(char *buf, size_t size, long long n)
 	return buf;
 }
 
-static enum table_colour colour_of_state(const char *state)
+enum table_colour show_colour_of_state(const char *state)
 {
 	if (!strcmp(state, "healthy"))
 		return TABLE_GOOD;
@@ -110,7 +110,7 @@ static void show_sum(const json_t *nodes)
 	       json_array_size(nodes) ? ": " : "");
 	json_object_foreach(states, state, n) {
 		printf("%s%lld ", comma, (long long)json_integer_value(n));
-		table_paint(colour_of_state(state), state);
+		table_paint(show_colour_of_state(state), state);
 		comma = ", ";
 	}
 	putchar('\n');
@@ -120,7 +120,7 @@ static void show_sum(const json_t *nodes)
 void show_backends(const json_t *json)
 {
 	static const struct table_column columns[] = {
-		{"NODE", 0, NULL},      {"ADDRESS", 1, NULL}, {"STATE", 0, colour_of_state},
+		{"NODE", 0, NULL},      {"ADDRESS", 1, NULL}, {"STATE", 0, show_colour_of_state},
 		{"SINCE", 7, NULL},     {"WEIGHT", 8, NULL},  {"QUEUE", 6, NULL},
 		{"RUNNING", 5, NULL},   {"KV", 4, NULL},      {"GPU MEM", 3, NULL},
 		{"NEW FLOWS", 2, NULL}, {"CAUSE", 0, NULL},
@@ -140,7 +140,7 @@ void show_not_healthy(const json_t *nodes, size_t most)
 {
 	static const struct table_column columns[] = {
 		{"NODE", 0, NULL},
-		{"STATE", 0, colour_of_state},
+		{"STATE", 0, show_colour_of_state},
 		{"SINCE", 1, NULL},
 		{"CAUSE", 0, NULL},
 	};

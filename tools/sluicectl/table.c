@@ -26,7 +26,7 @@ struct layout {
 };
 
 /* Columns of the terminal on standard output; 0 if it is none. */
-static int terminal_width(void)
+int table_terminal_width(void)
 {
 	struct winsize size = {};
 
@@ -202,5 +202,5 @@ void table_print_width(struct table *t, int width, int colours)
 
 void table_print(struct table *t)
 {
-	table_print_width(t, terminal_width(), wants_colours());
+	table_print_width(t, table_terminal_width(), wants_colours());
 }

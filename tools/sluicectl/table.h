@@ -42,6 +42,9 @@ void table_print(struct table *t);
 /* The same for a terminal of that many columns; 0: as for a file. */
 void table_print_width(struct table *t, int width, int colours);
 
+/* Columns of the terminal on standard output; 0 if it is none. */
+int table_terminal_width(void);
+
 /* Text in a colour, if standard output takes them. */
 void table_paint(enum table_colour colour, const char *text);
 
