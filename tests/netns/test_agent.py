@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
-from tests.lib import PROGRAMS, mock
+from tests.lib import BUILD, PROGRAMS, mock
 from tests.lib.agent import Agent
 from tests.lib.case import between, case, equal
 from tests.lib.service import Service, xdp_of
@@ -370,6 +371,20 @@ def detach(t):
     agent.start()
     agent.wait_all()
     forwards(service)
+
+
+@case("detach from another network namespace says what still runs")
+def detach_elsewhere(t):
+    service = Service(t, nodes=1)
+    agent = service.agent
+    agent.kill()
+    argv = [os.path.join(BUILD, "sluicectl"), "--socket", agent.socket, "detach", "--pin-dir",
+            agent.pin_dir]
+    program = xdp_of(service.tb.ingress)["prog"]["id"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    equal((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), done.stderr)
+    assert f"program {program} still runs" in done.stderr, done.stderr
+    equal(xdp_of(service.tb.ingress)["prog"]["id"], program, "the program")
 
 
 @case("detach --pin-dir never stops the agent of another directory")

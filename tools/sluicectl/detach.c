@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* sluicectl detach: the one command that stops forwarding, of the pin directory that is meant. */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,9 +11,12 @@
 #include "tools/sluicectl/commands.h"
 #include "userspace/agent/attach.h"
 #include "userspace/agent/local_delivery.h"
+#include "userspace/lib/cleanup.h"
 
 #define POLL_MS	      200
 #define AGENT_ENDS_MS 10000
+#define GONE_MS	      2000
+#define GONE_POLL_MS  50
 
 /* What the fallback responder told the kernel. */
 static void clear_delivery(void)
@@ -44,6 +48,43 @@ static int detach_pinned(const char *pin_dir, int wait_ms)
 		return CTL_REFUSED;
 	}
 	return CTL_OK;
+}
+
+/* The program that is pinned there; 0: none. */
+static uint32_t pinned_program(const char *pin_dir)
+{
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+	_cleanup_close_ int fd = -1;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/" ATTACH_PROGRAM_PIN, pin_dir);
+	fd = bpf_obj_get(path);
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 ? info.id : 0;
+}
+
+/*
+ * Interfaces are looked through in this network namespace only. A program that lives on without its
+ * pin is attached in another. The kernel frees one a moment after its last user is gone.
+ */
+static int is_off(uint32_t program)
+{
+	const struct timespec pause = {.tv_nsec = GONE_POLL_MS * 1000000L};
+
+	for (int waited_ms = 0; program && waited_ms <= GONE_MS; waited_ms += GONE_POLL_MS) {
+		_cleanup_close_ int fd = bpf_prog_get_fd_by_id(program);
+
+		if (fd < 0)
+			return CTL_OK;
+		if (waited_ms < GONE_MS)
+			nanosleep(&pause, NULL);
+	}
+	if (!program)
+		return CTL_OK;
+	fprintf(stderr, "sluicectl: the maps are unpinned, but program %u still runs on an interface "
+			"of another network namespace: ip link set dev DEVICE xdp off there\n",
+		program);
+	return CTL_REFUSED;
 }
 
 static bool same_directory(const char *a, const char *b)
@@ -107,6 +148,7 @@ int cmd_detach(const struct ctl *ctl, int argc, char **argv)
 {
 	const char *pin_dir = NULL;
 	bool agent = client_reaches(ctl), agents = true;
+	uint32_t program;
 	int r = CTL_OK;
 
 	if (argc == 2 && !strcmp(argv[0], "--pin-dir")) {
@@ -123,7 +165,10 @@ int cmd_detach(const struct ctl *ctl, int argc, char **argv)
 		r = detach_agent(ctl);
 		return r != CTL_OK ? r : say(ctl, "forwarding has stopped, and the agent with it");
 	}
+	program = pinned_program(pin_dir ? pin_dir : ATTACH_PIN_DIR);
 	r = detach_pinned(pin_dir ? pin_dir : ATTACH_PIN_DIR, 0);
+	if (r == CTL_OK)
+		r = is_off(program);
 	if (r != CTL_OK)
 		return r;
 	if (agent)
