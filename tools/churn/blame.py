@@ -10,7 +10,9 @@ A cut ends every stream of its node, and is mostly seen at once, by a reset. A s
 where the packets that its node no longer gets meet the remains (TIME_WAIT) of an earlier connection
 with the same addresses and ports on another node; and on a machine that has too much to do the
 client learns of an end, as of a token, seconds late. So what counts is the time between the last
-token and the end: somewhere in it the stream broke.
+token and the end: somewhere in it the stream broke. Tokens of a stream that stalled may be newer
+than its break: replies do not pass the balancer, and a node that hears no acknowledgement any more
+sends on until its window is full.
 """
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ import dataclasses
 EARLY_S = 0.2
 LATE_S = 2.0
 UNEXPLAINED_MAX = 200  # shown one by one
+WINDOW = 10  # tokens, one a segment: TCP's initial window
 STALLS = ("silence", "connect_timeout")
 
 
@@ -43,8 +46,10 @@ class Cut:
         A stream of the node that broke in that time; or a connection that had no answer yet, which
         may have been sent there.
         """
+        began_before = event["backend"] == self.node and event["t"] <= self.begin
+        unheard = WINDOW * event["period"] if began_before and event["silent_s"] > LATE_S else 0
         return (event["backend"] in (self.node, None) and event["t_end"] >= self.begin - EARLY_S
-                and stalled(event) <= self.end + LATE_S)
+                and stalled(event) - unheard <= self.end + LATE_S)
 
 
 def blame(event: dict, cuts: list[Cut]) -> str | None:
