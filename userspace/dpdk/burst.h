@@ -19,6 +19,7 @@
 struct burst_vip {
 	__u32 daddr, ports; /* whose VIP it is; ports without the source's */
 	__u32 of;	    /* as in struct burst; 0: there is none, or another case */
+	__u32 id;	    /* whose flows may have entries; LB_VIPS_MAX: not known here */
 	__u32 slot_base, n_slots;
 	__u8 affinity;
 };
@@ -48,7 +49,12 @@ static inline void burst_read_vip(struct lb_env *env, __u32 id, enum plain_kind 
 	_Static_assert(offsetof(struct lb_vip, slot_base) % 8 == 0 &&
 		       offsetof(struct lb_vip, n_slots) == offsetof(struct lb_vip, slot_base) + 4,
 		       "one word");
-	if (!vip || (vip->flags & (LB_VIP_F_ACTIVE | LB_VIP_F_TRACK)) != LB_VIP_F_ACTIVE)
+	ret->id = LB_VIPS_MAX;
+	if (!vip || !(vip->flags & LB_VIP_F_ACTIVE) || vip->mode == LB_MODE_NAT)
+		return;
+	if (vip->affinity == LB_AFFINITY_FLOW) /* else lanes lose the source port */
+		ret->id = id;
+	if (vip->flags & LB_VIP_F_TRACK)
 		return;
 	slots.word = *(const volatile __u64 *)&vip->slot_base;
 	if (!slots.n || (__u64)slots.base + slots.n > env->t->n_slots)
@@ -95,6 +101,18 @@ static __always_inline union lb_slot_word burst_slot(struct lb_env *env,
 	return (union lb_slot_word){.s = lb_slot_read(&env->t->slots[slot])};
 }
 
+/* Lane i is another case: if it is one of a flow with an entry, that is on its way meanwhile. */
+static inline void burst_expect_entry(struct lb_env *env, const struct lanes *l, __u32 i, __u32 id)
+{
+	const struct lb_pkt pkt = {.ports = l->ports[i]};
+	struct lb_flow_key key = {.sport = pkt.sport, .vip = id};
+
+	if (!l->live[i] || id == LB_VIPS_MAX)
+		return;
+	lb_map_ip4(key.saddr, l->saddr[i]);
+	flow_table_expect(&env->t->flows, &key);
+}
+
 /* All live lanes are for the VIP of lane k. Returns whether there was another case. */
 static inline int burst_choose_one(struct lb_env *env, struct burst *b, __u32 n, __u32 k)
 {
@@ -113,14 +131,16 @@ static inline int burst_choose_one(struct lb_env *env, struct burst *b, __u32 n,
 		b->backend[i] = w.s.cur;
 		any.word |= w.word;
 	}
-	if (lb_likely(burst_slot_answers(any)))
-		return !vip.of;
+	if (lb_likely(burst_slot_answers(any) && vip.of))
+		return 0;
 	for (__u32 i = 0; i < n; i++) {
 		union lb_slot_word w = burst_slot(env, &vip, b->l.hash[i]);
 
 		b->backend[i] = w.s.cur;
 		if (!burst_slot_answers(w))
 			b->of[i] = 0;
+		if (!b->of[i])
+			burst_expect_entry(env, &b->l, i, vip.id);
 	}
 	return 1;
 }
@@ -144,7 +164,7 @@ static struct burst_vip *burst_vip_of(struct lb_env *env, const struct lanes *l,
 /* The same for lanes of several VIPs. */
 static __rte_noinline int burst_choose_each(struct lb_env *env, struct burst *b, __u32 n)
 {
-	static const struct burst_vip none;
+	static const struct burst_vip none = {.id = LB_VIPS_MAX};
 	struct burst_vip vips[WORKER_BURST];
 	const struct burst_vip *of[WORKER_BURST];
 	__u32 n_vips = 0;
@@ -159,6 +179,8 @@ static __rte_noinline int burst_choose_each(struct lb_env *env, struct burst *b,
 
 		b->backend[i] = w.s.cur;
 		b->of[i] = burst_slot_answers(w) ? of[i]->of : 0;
+		if (!b->of[i])
+			burst_expect_entry(env, &b->l, i, of[i]->id);
 	}
 	return 1;
 }

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#define DEAD_MASK 0x3fffffffu
+#define DEAD_MASK  0x3fffffffu
+#define CACHE_LINE 64
 
 /* --- words ------------------------------------------------------------------------------------ */
 
@@ -131,6 +132,17 @@ static int find(const struct flow_table *t, const struct place *at, const void *
 	if (find_in(t, at->a, at->tag, key, ret) == 0)
 		return 0;
 	return find_in(t, at->b, at->tag, key, ret);
+}
+
+/* All of the first bucket, where most keys are; of the second the words. */
+void flow_table_expect(const struct flow_table *t, const void *key)
+{
+	struct place at = place_of(t, key);
+	const uint8_t *a = (const uint8_t *)words_of(t, at.a);
+
+	for (uint32_t i = 0; i < t->bucket_size; i += CACHE_LINE)
+		__builtin_prefetch(a + i);
+	__builtin_prefetch(words_of(t, at.b));
 }
 
 void *flow_table_find(const struct flow_table *t, const void *key)

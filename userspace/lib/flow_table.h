@@ -59,6 +59,9 @@ uint32_t flow_table_buckets(uint32_t n);
 /* The n that so many buckets were made for, or a little more. */
 uint32_t flow_table_room(uint32_t n_buckets);
 
+/* The key will be looked for: what flow_table_find() reads is on its way from now on. */
+void flow_table_expect(const struct flow_table *t, const void *key);
+
 /* The value, good until the worker's round ends; NULL if there is none. */
 void *flow_table_find(const struct flow_table *t, const void *key);
 
