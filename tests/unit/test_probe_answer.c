@@ -423,6 +423,8 @@ static void judge_answers(bool curl)
 		serve(bed, c->serve ?: serve_script, c->script);
 		spec = spec_of(bed);
 		spec.interval_ms = 10000;
+		if (c->want != PROBE_TIMEOUT) /* and a busy machine must not make it one */
+			spec.connect_timeout_ms = spec.timeout_ms = 10000;
 		spec.body = c->body ?: PROBE_BODY_KEEP;
 		if (c->expect_status) {
 			spec.n_expect_status = 1;
