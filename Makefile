@@ -16,7 +16,6 @@ FUZZ_S ?= 60
 JOBS   ?= $(shell nproc)
 # san or tsan: namespace tests run those builds of the programs, and fail for what they report
 export SLUICE_PROGRAMS := $(PROGRAMS)
-
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(B)/pycache
 
 ifeq ($(V),1)
@@ -188,7 +187,6 @@ $(B)/tests/replay_%: tests/fuzz/fuzz_%.c $(B)/san/tests/fuzz/replay.o $(B)/san/l
 
 # tests/run runs these, and not what an earlier tree left in build/
 export UNIT_TESTS ROOT_TESTS
-
 check: all $(UNIT_TESTS) $(REPLAYS) $(ROOT_TESTS) $(PACKET) ## tests that need no privilege: unit, native packet cases, Linux 6.1 emulated
 	@tests/run check
 
@@ -230,9 +228,9 @@ install: all ## programs, units, manual pages, sample configuration below DESTDI
 	$(Q)install -D -m 644 -t "$(DEST)"/lib/sluice $(B)/decap.bpf.o
 	$(Q)install -D -m 644 -t "$(DEST)"/share/sluice tools/systemd/sluice.example.yaml \
 		tools/prometheus/sluice.rules.yml tools/grafana/sluice.json
-	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice README.md LICENSE LICENSES/GPL-2.0-only.txt
-	$(Q)install -D -m 644 userspace/operating.md "$(DEST)"/share/doc/sluice/userspace/operating.md
-	$(Q)install -D -m 644 userspace/dpdk/README.md "$(DEST)"/share/doc/sluice/userspace/dpdk/README.md
+	$(Q)install -D -m 644 -t "$(DEST)"/share/doc/sluice LICENSE LICENSES/GPL-2.0-only.txt
+	$(Q)for page in README.md userspace/operating.md userspace/dpdk/README.md; do \
+		install -D -m 644 $$page "$(DEST)"/share/doc/sluice/$$page || exit 1; done
 	$(Q)install -D -m 644 -t "$(DEST)"/share/man/man5 $(wildcard userspace/*/*.5)
 	$(Q)install -D -m 644 -t "$(DEST)"/share/man/man8 $(wildcard tools/*/*.8 userspace/*/*.8)
 	$(Q)install -D -m 644 tools/sluicectl/completion.bash \
