@@ -157,7 +157,7 @@ static void pause_drops_and_resume_starts(void **state)
 
 static void first_starts_are_spread(void **state)
 {
-	enum { N = 1600, SPAN_MS = 2400 };
+	enum { N = 3200, SPAN_MS = 1600 };
 	struct bed *bed = *state;
 	struct probe *probes[N];
 	unsigned int quarter[4] = {0}, i;
