@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Beside other XDP programs in libxdp's dispatcher, where the kernel has it (freplace)."""
+"""
+Beside other XDP programs in libxdp's dispatcher, where the kernel has it (freplace). One test after
+the other: xdp-loader fails while another one holds the lock file of the machine.
+"""
 import json
 import os
 
@@ -83,7 +86,8 @@ def need_chains(t, chain: Chain) -> None:
         t.skip("this kernel cannot run libxdp's dispatcher")
 
 
-@case("a program that is there stays, and both see the frames; detach takes only ours", timeout_s=60)
+@case("a program that is there stays, and both see the frames; detach takes only ours", timeout_s=60,
+      alone=True)
 def joins(t):
     chain = Chain(t)
     need_chains(t, chain)
@@ -99,7 +103,7 @@ def joins(t):
 
 
 @case("a program that comes later runs beside ours, and an agent that is killed finds its own",
-      timeout_s=60)
+      timeout_s=60, alone=True)
 def is_joined(t):
     chain = Chain(t)
     chain.start()
@@ -116,7 +120,7 @@ def is_joined(t):
 
 
 @case("a dispatcher that somebody takes off comes back whole; ours taken out of one that stays is told",
-      timeout_s=60)
+      timeout_s=60, alone=True)
 def taken_off(t):
     chain = Chain(t)
     need_chains(t, chain)

@@ -50,7 +50,7 @@ def run(argv: list, limit_s: float) -> tuple[int, str]:
         return -1, text.decode(errors="replace") + f"\nnot done after {limit_s:g} s"
 
 
-def tail(text: str, lines: int = 25) -> str:
+def tail(text: str, lines: int = 60) -> str:
     return "\n".join(f"      {line[:200]}" for line in text.strip().splitlines()[-lines:])
 
 

@@ -77,6 +77,7 @@ struct attach_status {
 	enum attach_how how;
 	enum attach_change change; /* what the last attach_interfaces() did */
 	uint32_t prog_id;	   /* what the kernel runs there, a dispatcher's if it is one */
+	bool was_off;		   /* the last look found none */
 };
 
 /*
@@ -95,9 +96,10 @@ int attach_interfaces(struct attach *a, const struct config_interface *interface
  * device was away and is back, attach it again; a program of somebody else stays. What was in
  * libxdp's dispatcher comes back with the whole dispatcher, as it was when the agent started.
  * Returns 0: it runs (err: on a device that is called otherwise now, if it is). 1: it runs again.
- * -EAGAIN: this process had no descriptor or memory to look with, nothing is known. -ENODEV: no
- * such interface now. -EEXIST: another program runs there. -EPERM: it was taken out of libxdp's
- * dispatcher, or that was taken apart: to join one takes root. Other -errno of the kernel.
+ * -EAGAIN: look again: this process had no descriptor or memory to look with, or a dispatcher has
+ * just been taken off and libxdp may be about to remove its pins, too. -ENODEV: no such interface
+ * now. -EEXIST: another program runs there. -EPERM: it was taken out of libxdp's dispatcher, or that
+ * was taken apart: to join one takes root. Other -errno of the kernel.
  */
 int attach_keep(struct attach *a, uint32_t i, struct attach_error *err);
 

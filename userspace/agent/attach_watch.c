@@ -130,6 +130,18 @@ static int find_device(const struct attach_status *st, struct attach_error *err)
 	return st->ifindex;
 }
 
+/* Nothing runs on the device. libxdp takes a dispatcher off first, and then its pins away. */
+static int was_taken_off(struct attach *a, struct attach_status *st, int ifindex,
+			 struct attach_error *err)
+{
+	bool again = st->was_off;
+
+	st->was_off = true;
+	if (st->how == ATTACH_HOW_DISPATCHER && !again)
+		return attach_fail(err, -EAGAIN, "%s: its dispatcher was taken off", st->name);
+	return put_back(a, st, ifindex, err);
+}
+
 int attach_keep(struct attach *a, uint32_t i, struct attach_error *err)
 {
 	struct attach_status *st;
@@ -150,7 +162,9 @@ int attach_keep(struct attach *a, uint32_t i, struct attach_error *err)
 	if (r < 0)
 		return attach_fail(err, r, "%s: cannot see what is attached: %s", st->name,
 				   strerror(-r));
-	r = id ? look_at(a, st, ifindex, id, err) : put_back(a, st, ifindex, err);
+	if (id)
+		st->was_off = false;
+	r = id ? look_at(a, st, ifindex, id, err) : was_taken_off(a, st, ifindex, err);
 	if (r < 0)
 		return r;
 	st->ifindex = ifindex;
