@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 from sluice_testbed import system
 from sluice_testbed import TestbedError
@@ -411,6 +412,40 @@ def stubborn_programs(t):
     equal(system.processes_in(inodes), [], "processes in namespaces of the testbed")
     for fd in fds.values():
         os.close(fd)
+
+
+PIDFD_SEND_SIGNAL = signal.pidfd_send_signal
+
+# Says what comes after SIGTERM, in the time that a leak check takes at the end of a program.
+TIDY = """
+import signal, sys, time
+def end(*_):
+    signal.signal(signal.SIGCONT, lambda *_: print("continued", flush=True))
+    time.sleep(0.5)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+def signal_and_pause(pidfd: int, signum: int) -> None:
+    PIDFD_SEND_SIGNAL(pidfd, signum)
+    time.sleep(0.2)
+
+
+@case("a program that is ended gets no signal after SIGTERM, and a stopped one ends as well")
+def stop_signals(t):
+    tb = t.testbed()
+    for stopped in (False, True):
+        process = tb.client.popen([sys.executable, "-c", TIDY], name=f"tidy-{stopped}")
+        wait_until(lambda: "ready" in process.output(), 10, "it is ready")
+        if stopped:
+            process.send(signal.SIGSTOP)
+        with mock.patch("signal.pidfd_send_signal", signal_and_pause):
+            equal(process.stop(), 3, f"its status (stopped before: {stopped})")
+        equal(process.output(), "ready\n", "what it said")
 
 
 @case("whoever reads only the first line of what is printed gets no traceback")

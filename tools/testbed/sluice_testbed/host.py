@@ -52,9 +52,12 @@ class Process:
         return self.wait(5)
 
     def stop(self, timeout_s: float = 20.0) -> int:
-        """End it by SIGTERM, after timeout_s by SIGKILL; its exit status."""
-        self.send(signal.SIGTERM)
+        """
+        End it by SIGTERM, after timeout_s by SIGKILL; its exit status. Continued first, if it was
+        stopped: SIGCONT takes away the SIGSTOP by which a leak check at the end holds its process.
+        """
         self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
         try:
             return self.popen.wait(timeout_s)
         except subprocess.TimeoutExpired:

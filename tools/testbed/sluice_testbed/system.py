@@ -168,8 +168,8 @@ def end_processes(inodes: set[int]) -> None:
             return
         try:
             if attempt == 0:
-                _signal_all(pidfds, signal.SIGTERM)
                 _signal_all(pidfds, signal.SIGCONT)
+                _signal_all(pidfds, signal.SIGTERM)
                 stubborn = _wait_pidfds(pidfds, TERM_GRACE_S)
             else:
                 stubborn = pidfds
