@@ -82,7 +82,7 @@ def add_counts(name: str, status: int, out: str) -> None:
 
 
 def packet_cases() -> None:
-    add_counts("packet cases in the kernel", *run(["build/tests/packet_cases", "--kernel"], 120))
+    add_counts("packet cases in the kernel", *run(["build/tests/packet_cases", "--kernel"], 300))
 
 
 def kernel_tests() -> None:
