@@ -119,8 +119,9 @@ static int take(int fd, char ret[ANSWER_MAX])
 	size_t len = 0;
 	ssize_t n;
 
-	while ((n = recv(fd, ret + len, ANSWER_MAX - 1 - len, 0)) > 0)
-		len += (size_t)n;
+	/* With a time limit it ends when this process is stopped and goes on, too. */
+	while ((n = recv(fd, ret + len, ANSWER_MAX - 1 - len, 0)) > 0 || (n < 0 && errno == EINTR))
+		len += n > 0 ? (size_t)n : 0;
 	n = n < 0 ? -errno : 0;
 	ret[len] = '\0';
 	close(fd);

@@ -136,8 +136,9 @@ void fallback_conns_expire(struct fallback_server *server, int64_t now_ms)
 		    !is_over(server, c, now_ms))
 			continue;
 		c->expired = true;
+		/* Before the client can know. */
+		__atomic_fetch_add(&server->stats.expired, 1, __ATOMIC_SEQ_CST);
 		(void)shutdown(c->fd, SHUT_RDWR);
-		__atomic_fetch_add(&server->stats.expired, 1, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&server->conns_lock);
 }
