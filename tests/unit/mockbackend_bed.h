@@ -29,7 +29,7 @@
 #include "tools/mockbackend/server.c"
 #include "tools/loadgen/http.c"
 
-#define TIMEOUT_MS 5000
+#define TIMEOUT_MS 30000
 #define BODY_SIZE  65536
 
 struct node {

@@ -97,17 +97,17 @@ static void each_way_to_change_a_file_is_one_call(void **state)
 	run(&w, 300, 0);
 	assert_int_equal(w.calls, 0); /* what was there is known */
 	replace(&w, "b");
-	run(&w, 3000, 1);
+	run(&w, 30000, 1);
 	assert_int_equal(w.calls, 1);
 	put(w.path, "longer");
-	run(&w, 3000, 2);
+	run(&w, 30000, 2);
 	assert_int_equal(w.calls, 2);
 	unlink(w.path);
-	run(&w, 3000, 3);
+	run(&w, 30000, 3);
 	assert_int_equal(w.calls, 3);
 	replace(&w, "c");
 	replace(&w, "dd"); /* at once after it */
-	run(&w, 3000, 4);
+	run(&w, 30000, 4);
 	run(&w, 300, 0);
 	assert_int_equal(w.calls, 4);
 	tear_down(&w);
@@ -142,10 +142,10 @@ static void a_directory_that_comes_later_is_found_by_looking(void **state)
 	snprintf(dir, sizeof(dir), "%s/later", w.dir);
 	assert_int_equal(mkdir(dir, 0755), 0);
 	put(w.path, "a");
-	run(&w, FILE_WATCH_LOOK_MS + 2000, 1);
+	run(&w, FILE_WATCH_LOOK_MS + 30000, 1);
 	assert_int_equal(w.calls, 1);
 	replace(&w, "b"); /* from now on by inotify */
-	run(&w, 3000, 2);
+	run(&w, 30000, 2);
 	assert_int_equal(w.calls, 2);
 	tear_down(&w);
 }
@@ -159,7 +159,7 @@ static void a_watch_may_be_freed_by_its_own_call(void **state)
 	w.free_at = 1;
 	assert_int_equal(file_watch_new(w.event, w.path, on_change, &w, &w.watch), 0);
 	replace(&w, "a");
-	run(&w, 3000, 1);
+	run(&w, 30000, 1);
 	assert_int_equal(w.calls, 1);
 	replace(&w, "bb");
 	run(&w, 300, 0);
