@@ -121,4 +121,6 @@ def guard(prefix: str, owner_pid: int) -> int:
     state = read_state(prefix)
     if state and state["owner"] and state["owner"]["pid"] == owner_pid:
         remove(prefix)
+    with Lock(prefix):  # nothing but its file may be left, of a creator that had not begun
+        pass
     return 0

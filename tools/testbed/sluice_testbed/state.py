@@ -69,7 +69,8 @@ class Lock:
     """
     An exclusive lock on a testbed's prefix. Commands that change the kernel's state inherit `fd`,
     so the lock outlives a killed creator for as long as one of its commands is still at work.
-    A lock whose block was never entered, because a signal came first, is taken over by the next.
+    A lock whose block is not entered, because a signal comes first, is given back; if it cannot
+    be, the next takes it over.
     """
 
     _held: dict[str, int] = {}
@@ -81,10 +82,15 @@ class Lock:
     def __enter__(self) -> "Lock":
         os.makedirs(STATE_DIR, mode=0o755, exist_ok=True)
         deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not self._try():
-            if time.monotonic() > deadline:
-                raise TestbedError(f"{self.path} has been locked for {LOCK_TIMEOUT_S} s")
-            time.sleep(0.02)
+        try:
+            while not self._try():
+                if time.monotonic() > deadline:
+                    raise TestbedError(f"{self.path} has been locked for {LOCK_TIMEOUT_S} s")
+                time.sleep(0.02)
+        except BaseException:
+            if self.fd >= 0:
+                self.__exit__()
+            raise
         return self
 
     def _try(self) -> bool:
