@@ -54,8 +54,22 @@ int bench_balancer_open(struct bench_balancer **ret_balancer);
 void bench_balancer_close(struct bench_balancer *b);
 int bench_balancer_fd(const struct bench_balancer *b);
 
-/* Forgets half-open flows, their marks on slots, and the load that new flows added. */
-int bench_balancer_forget(struct bench_balancer *b);
+/*
+ * Before new flows: forgets half-open flows, the notes of SYNs, and the load that new flows added.
+ * Slots are marked as having exceptions, as they are once a pool is in use (a SYN then looks for an
+ * earlier entry), but for policy hash, which makes none. Returns 0, -errno.
+ */
+int bench_balancer_renew(struct bench_balancer *b, uint32_t policy);
+
+/* What became of new flows since the start, on all CPUs. */
+struct bench_counts {
+	uint64_t flows;   /* the VIP counted */
+	uint64_t entries; /* made */
+	uint64_t refused; /* entries, for whatever reason */
+};
+
+void bench_balancer_counts(const struct bench_balancer *b, enum bench_vip vip,
+			   struct bench_counts *ret_counts);
 
 /* Bytes the kernel accounts to the maps at the sizes of the object file, and to an entry. */
 struct bench_memory {

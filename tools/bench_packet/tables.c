@@ -55,6 +55,7 @@ struct bench_balancer {
 	struct balancer_bpf *skel;
 	struct lb_load *loads;
 	struct lb_slot *slots;
+	struct lb_recent *recent;
 	uint32_t cpus;
 };
 
@@ -185,11 +186,13 @@ static int put_tables(struct bench_balancer *b)
 	struct lb_slot *slots = bench_maps_memory(b->skel->maps.slots);
 	struct lb_backend *backends = bench_maps_memory(b->skel->maps.backends);
 	struct lb_load *loads = bench_maps_memory(b->skel->maps.loads);
+	struct lb_recent *recent = bench_maps_memory(b->skel->maps.recent);
 
-	if (!control || !index || !vips || !slots || !backends || !loads)
+	if (!control || !index || !vips || !slots || !backends || !loads || !recent)
 		return -ENOMEM;
 	b->loads = loads;
 	b->slots = slots;
+	b->recent = recent;
 	bench_maps_control(control, EPOCH, b->cpus);
 	for (uint32_t id = 1; id <= 2 * NODES; id++)
 		put_node(&backends[id], &loads[id], id);
@@ -271,7 +274,7 @@ int bench_balancer_fd(const struct bench_balancer *b)
 	return bpf_program__fd(b->skel->progs.sluice_balancer);
 }
 
-int bench_balancer_forget(struct bench_balancer *b)
+int bench_balancer_renew(struct bench_balancer *b, uint32_t policy)
 {
 	enum { BATCH = 1 << 18 }; /* all there can be: the map's buckets are walked once */
 	struct lb_flow_key *keys = calloc(BATCH, sizeof(*keys));
@@ -288,7 +291,8 @@ int bench_balancer_forget(struct bench_balancer *b)
 	for (uint32_t id = SIZED_BASE + 1; id <= SIZED_BASE + bench_sizes[BENCH_SIZES - 1]; id++)
 		b->loads[id].inc = b->loads[id].flows = 0;
 	for (uint32_t i = POOL_SIZED * LB_SLOTS_MAX; i < POOLS * LB_SLOTS_MAX; i++)
-		b->slots[i].exc = 0;
+		b->slots[i].exc = policy == LB_POLICY_HASH ? 0 : EPOCH;
+	memset(b->recent, 0, LB_RECENT_CELLS * sizeof(*b->recent));
 	return r;
 }
 
@@ -347,17 +351,50 @@ int bench_memory(struct bench_memory *ret_memory)
 	return r;
 }
 
-uint64_t bench_balancer_packets(const struct bench_balancer *b, enum bench_vip vip)
+static struct lb_count counted(const struct bench_balancer *b, enum bench_vip vip)
 {
-	struct lb_count count;
-	uint64_t sum = 0;
+	struct lb_count count, sum = {0};
 
 	for (uint32_t cpu = 0; cpu < b->cpus; cpu++) {
 		uint32_t index = cpu * LB_VIPS_MAX + vip;
 
-		if (!bpf_map__lookup_elem(b->skel->maps.vip_stats, &index, sizeof(index), &count,
-					  sizeof(count), 0))
-			sum += count.packets;
+		if (bpf_map__lookup_elem(b->skel->maps.vip_stats, &index, sizeof(index), &count,
+					 sizeof(count), 0))
+			continue;
+		sum.packets += count.packets;
+		sum.flows += count.flows;
+		sum.entries += count.entries;
 	}
 	return sum;
+}
+
+uint64_t bench_balancer_packets(const struct bench_balancer *b, enum bench_vip vip)
+{
+	return counted(b, vip).packets;
+}
+
+static uint64_t events(const struct bench_balancer *b, uint32_t event)
+{
+	uint64_t value, sum = 0;
+
+	for (uint32_t cpu = 0; cpu < b->cpus; cpu++) {
+		uint32_t index = cpu * LB_REASONS_MAX + event;
+
+		if (!bpf_map__lookup_elem(b->skel->maps.reasons, &index, sizeof(index), &value,
+					  sizeof(value), 0))
+			sum += value;
+	}
+	return sum;
+}
+
+void bench_balancer_counts(const struct bench_balancer *b, enum bench_vip vip,
+			   struct bench_counts *ret_counts)
+{
+	struct lb_count count = counted(b, vip);
+
+	*ret_counts = (struct bench_counts){
+		.flows = count.flows,
+		.entries = count.entries,
+		.refused = events(b, LB_EV_OVERFLOW_HALF_OPEN) + events(b, LB_EV_OVERFLOW_RATE),
+	};
 }

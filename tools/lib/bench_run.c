@@ -95,22 +95,16 @@ void bench_run_close(struct bench_run *run)
 	free(run);
 }
 
-static int test_run(struct bench_run *run, uint32_t first, struct bpf_test_run_opts *o)
-{
-	o->data_in = run->first;
-	o->data_size_in = BENCH_FRAME_LEN;
-	run->skel->bss->cfg.n = first;
-	run->skel->bss->cfg.n_stamps = 0;
-	return bpf_prog_test_run_opts(bpf_program__fd(run->skel->progs.bench_loop), o);
-}
-
 int bench_run_once(struct bench_run *run, uint32_t repeat, uint32_t *ret_action,
 		   uint8_t ret_frame[BENCH_OUT_MAX], uint32_t *ret_len)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, o, .data_out = ret_frame, .data_size_out = BENCH_OUT_MAX,
-		    .repeat = repeat);
-	int r = test_run(run, 0, &o);
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = run->first, .data_size_in = BENCH_FRAME_LEN,
+		    .data_out = ret_frame, .data_size_out = BENCH_OUT_MAX, .repeat = repeat);
+	int r;
 
+	run->skel->bss->cfg.n = 0;
+	run->skel->bss->cfg.n_stamps = 0;
+	r = bpf_prog_test_run_opts(bpf_program__fd(run->skel->progs.bench_loop), &o);
 	if (r < 0)
 		return r;
 	*ret_action = o.retval;
@@ -133,20 +127,5 @@ int bench_run_chunks(struct bench_run *run, uint32_t chunks, double *ret_ns)
 		return -EPROTO;
 	for (uint32_t i = 0; i < chunks; i++)
 		ret_ns[i] = (double)(cfg->stamps[i + 1] - cfg->stamps[i]) / BENCH_CHUNK;
-	return 0;
-}
-
-int bench_run_from(struct bench_run *run, uint32_t first, uint32_t action, double *ret_ns)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, o, .repeat = BENCH_CHUNK + 1);
-	int r;
-
-	assert(first % BENCH_CHUNK == 0);
-	r = test_run(run, first, &o);
-	if (r < 0)
-		return r;
-	if (o.retval != action || run->skel->bss->cfg.n_stamps != 2)
-		return -EPROTO;
-	*ret_ns = o.duration; /* of a repetition */
 	return 0;
 }

@@ -39,11 +39,4 @@ int bench_run_once(struct bench_run *run, uint32_t repeat, uint32_t *ret_action,
  */
 int bench_run_chunks(struct bench_run *run, uint32_t chunks, double *ret_ns);
 
-/*
- * BENCH_CHUNK + 1 packets, from frame `first` on, a multiple of BENCH_CHUNK. ret_ns: nanoseconds a
- * packet, without the time that the run let others have of the CPU.
- * Returns 0; -EPROTO if the last one's action was not `action`; -errno.
- */
-int bench_run_from(struct bench_run *run, uint32_t first, uint32_t action, double *ret_ns);
-
 #endif
