@@ -5,7 +5,8 @@
  * Takes off IPv4/IPv6 in IPv4/IPv6 (RFC 2003, 2473, 4213) and GUE variant 1 on UDP port 6080 or
  * the ports that xdpattach --gue-port gives.
  * Anything else, and anything that does not look right, passes to the kernel untouched. Congestion
- * met in the tunnel is carried to the inner header (RFC 6040 section 4.2).
+ * met in the tunnel is carried to the inner header; a packet that cannot carry it is dropped, for its
+ * sender knows no other sign (RFC 6040 section 4.2).
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -28,7 +29,8 @@ enum decap_count {
 	DECAP_IP4 = 0,	/* inner IPv4 taken out */
 	DECAP_IP6 = 1,	/* inner IPv6 taken out */
 	DECAP_BAD = 2,	/* a tunnel header, but not one of ours: passed on */
-	DECAP_N = 3,
+	DECAP_CE = 3,	/* congestion was met, and the inner packet knows no ECN: dropped */
+	DECAP_N = 4,
 };
 
 struct {
@@ -140,24 +142,30 @@ static __always_inline int parse_inner(void *inner, void *end, __u8 proto, struc
 	return t->inner == 4 && proto != IPPROTO_IPV6;
 }
 
-static __always_inline void set_ce4(struct iphdr *ip)
+/* -1: the packet's sender knows no ECN. */
+static __always_inline int set_ce4(struct iphdr *ip)
 {
 	__u32 check = bpf_ntohs(ip->check);
 	__u8 ecn = ip->tos & 3;
 
-	if (!ecn || ecn == 3)
-		return;
+	if (!ecn)
+		return -1;
+	if (ecn == 3)
+		return 0;
 	/* RFC 1624 equation 3: the word grows by 3 - ecn, so its checksum falls by that. */
 	check += 0xffff - (3 - ecn);
 	check = (check & 0xffff) + (check >> 16);
 	ip->check = bpf_htons(check);
 	ip->tos |= 3;
+	return 0;
 }
 
-static __always_inline void set_ce6(struct ipv6hdr *ip)
+static __always_inline int set_ce6(struct ipv6hdr *ip)
 {
-	if (ip->flow_lbl[0] & 0x30)
-		ip->flow_lbl[0] |= 0x30;
+	if (!(ip->flow_lbl[0] & 0x30))
+		return -1;
+	ip->flow_lbl[0] |= 0x30;
+	return 0;
 }
 
 /* The frame's front anew, before the inner header. */
@@ -178,14 +186,15 @@ static __always_inline int put_front(void *data, void *end, const struct tunnel 
 	return 0;
 }
 
-static __always_inline void mark(void *l3, void *end, const struct tunnel *t)
+static __always_inline int mark(void *l3, void *end, const struct tunnel *t)
 {
 	if (!t->is_ce)
-		return;
+		return 0;
 	if (t->inner == 4 && l3 + sizeof(struct iphdr) <= end)
-		set_ce4(l3);
+		return set_ce4(l3);
 	if (t->inner == 6 && l3 + sizeof(struct ipv6hdr) <= end)
-		set_ce6(l3);
+		return set_ce6(l3);
+	return 0;
 }
 
 SEC("xdp")
@@ -209,7 +218,10 @@ int sluice_decap(struct xdp_md *ctx)
 	end = (void *)(long)ctx->data_end;
 	if (put_front(data, end, &t))
 		return XDP_DROP;
-	mark(data + t.l3, end, &t);
+	if (mark(data + t.l3, end, &t)) {
+		count(DECAP_CE);
+		return XDP_DROP;
+	}
 	count(t.inner == 4 ? DECAP_IP4 : DECAP_IP6);
 	return XDP_PASS;
 }

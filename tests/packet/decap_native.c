@@ -31,9 +31,9 @@ struct decap_frame {
 
 static __u64 *lookup_count(__u32 what)
 {
-	static __u64 counts[3];
+	static __u64 counts[4];
 
-	return what < 3 ? &counts[what] : NULL;
+	return what < 4 ? &counts[what] : NULL;
 }
 
 /* The program takes headers off and adds none. */
