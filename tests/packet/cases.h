@@ -84,6 +84,7 @@ struct cut {
 enum sweep {
 	SWEEP_SUMS,  /* ids of IPv4 headers, sequence numbers: so checksums take every value */
 	SWEEP_PORTS, /* the client's port: so the flow's hash does */
+	SWEEP_NEAR,  /* the destination: every other address that differs in the last 16 bits */
 };
 
 struct step {

@@ -74,6 +74,14 @@ static const struct packet_case table[] = {
 		      {SYN(40001), .to = NODE2, .opens = 1, ADDED}),
 	},
 	{
+		.name = "A SYN sent again is known as that when the clock of such notes begins anew",
+		P2C,
+		STEPS(SECONDS(274), {SYN(40000), .to = NODE1, .opens = 1}, SECONDS(3), ALT_IS_BETTER,
+		      {SYN(40000), .to = NODE1}, CUR_IS_BETTER, SECONDS(30),
+		      {SYN(40001), .to = NODE1, .opens = 1}, SECONDS(3), ALT_IS_BETTER,
+		      {SYN(40001), .to = NODE1}),
+	},
+	{
 		.name = "IPv6: a SYN sent again without an entry stays on cur",
 		P2C,
 		STEPS({PKT6(40000, TCP_SYN), .to = NODE1, .opens = 1}, ALT_IS_BETTER,

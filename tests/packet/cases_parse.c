@@ -71,6 +71,12 @@ static const struct packet_case table[] = {
 		      {.in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), SEGMENT}, UNTOUCHED}),
 	},
 
+	{
+		.name = "Addresses around the VIP's, some of which share its cells, are not taken for it",
+		STEPS(SWEEP(SWEEP_NEAR, .in = {ETH(ROUTER, LB), IP4(CLIENT, VIP), SEGMENT}, UNTOUCHED),
+		      SWEEP(SWEEP_NEAR, .in = {ETH(ROUTER, LB), IP6(CLIENT, VIP), SEGMENT}, UNTOUCHED)),
+	},
+
 	/* --- the index ----------------------------------------------------------------------- */
 	{
 		.name = "A VIP whose key lies in its second cell is found",
@@ -262,6 +268,8 @@ static const struct packet_case table[] = {
 	{
 		.name = "TTL of 2 leaves as 1, TTL of 255 as 254",
 		STEPS({.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP, .ttl = 2), SEGMENT}, .to = NODE1},
+		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP, .ihl = 6, .ttl = 2), SEGMENT}, .to = NODE1},
+		      {.in = {ETH(ROUTER, LB), VLAN(3), IP6(CLIENT, VIP, .ttl = 2), SEGMENT}, .to = NODE1},
 		      {.in = {ETH(ROUTER, LB), IP4(CLIENT, VIP, .ttl = 255), SEGMENT}, .to = NODE1},
 		      {.in = {ETH(ROUTER, LB), IP6(CLIENT, VIP, .ttl = 255), SEGMENT}, .to = NODE1}),
 	},

@@ -67,6 +67,17 @@ static const struct packet_case table[] = {
 		      {SYN6(40000), .to = NODE2, ADDED}),
 	},
 
+	{
+		.name = "least-queue: the shortest queue of nine is found, wherever the look round begins",
+		LEAST_QUEUE,
+		STEPS(MEMBERS(0, NODE1, NODE9, NODE2, NODE3, NODE4, NODE5, NODE7, NODE8, NODE6),
+		      LOAD(NODE1, 50, 1000, 0), LOAD(NODE9, 50, 1000, 0), LOAD(NODE2, 50, 1000, 0),
+		      LOAD(NODE3, 50, 1000, 0), LOAD(NODE4, 50, 1000, 0), LOAD(NODE5, 50, 1000, 0),
+		      LOAD(NODE8, 50, 1000, 0), LOAD(NODE6, 50, 1000, 0), LOAD(NODE7, 30, 1000, 0),
+		      {SYN(40000), .to = NODE7, ADDED}, {SYN(40001), .to = NODE7, ADDED},
+		      {SYN(40002), .to = NODE7, ADDED}, {SYN6(40003), .to = NODE7, ADDED}),
+	},
+
 	/* --- least-conn ---------------------------------------------------------------------- */
 	{
 		.name = "least-conn: the member with the fewest live flows, whatever its queue",

@@ -306,6 +306,8 @@ static void sweep_layers(struct layer *layers, enum sweep sweep, uint32_t value)
 			l->seq = value;
 		if (sweep == SWEEP_SUMS && l->kind == LAYER_IP4 && l->id != AUTO)
 			l->id = value;
+		if (sweep == SWEEP_NEAR && (l->kind == LAYER_IP4 || l->kind == LAYER_IP6))
+			l->near = value;
 	}
 }
 
@@ -313,7 +315,9 @@ static void step_sweep(struct check *k, const struct step *s)
 {
 	struct step one = *s;
 
-	for (uint32_t value = 0; value <= 0xffff && !k->failed; value++) {
+	uint32_t first = s->sweep == SWEEP_NEAR;
+
+	for (uint32_t value = first; value <= 0xffff && !k->failed; value++) {
 		sweep_layers(one.in, s->sweep, value);
 		sweep_layers(one.out, s->sweep, value);
 		step_frame(k, &one);

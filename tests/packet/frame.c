@@ -182,6 +182,16 @@ static void vary_source(uint8_t *last_word, const struct layer *l, uint32_t hash
 	last_word[3] |= hash;
 }
 
+/* The destination of an IP layer. */
+static void put_dst(uint8_t *p, const struct layer *l)
+{
+	uint32_t len = l->kind == LAYER_IP6 ? 16 : 4;
+
+	memcpy(p, len == 16 ? hosts[l->dst].ip6 : hosts[l->dst].ip4, len);
+	p[len - 2] ^= l->near >> 8;
+	p[len - 1] ^= l->near;
+}
+
 static void put_ip4(uint8_t *p, const struct layer *l, uint32_t hash)
 {
 	put16(p, l->version << 12 | l->ihl << 8 | l->tos);
@@ -191,7 +201,7 @@ static void put_ip4(uint8_t *p, const struct layer *l, uint32_t hash)
 	p[8] = l->ttl;
 	p[9] = pick(l->proto, ip_proto_of(l + 1));
 	memcpy(p + 12, hosts[l->src].ip4, 4);
-	memcpy(p + 16, hosts[l->dst].ip4, 4);
+	put_dst(p + 16, l);
 	if (l->flow == FLOW_HASH)
 		vary_source(p + 12, l, hash);
 	memset(p + 20, 1, 4 * option_words(l));
@@ -207,7 +217,7 @@ static void put_ip6(uint8_t *p, const struct layer *l, uint32_t hash)
 	p[6] = pick(l->proto, ip_proto_of(l + 1));
 	p[7] = l->ttl;
 	memcpy(p + 8, hosts[l->src].ip6, 16);
-	memcpy(p + 24, hosts[l->dst].ip6, 16);
+	put_dst(p + 24, l);
 	if (l->flow == FLOW_HASH)
 		vary_source(p + 20, l, hash);
 }
@@ -294,9 +304,11 @@ static uint32_t pseudo_sum(const struct layer *ip, int proto, uint32_t len)
 {
 	uint32_t sum = proto + len;
 	int six = ip->kind == LAYER_IP6;
+	uint8_t dst[16];
 
+	put_dst(dst, ip);
 	sum = checksum_add(sum, six ? hosts[ip->src].ip6 : hosts[ip->src].ip4, six ? 16 : 4);
-	return checksum_add(sum, six ? hosts[ip->dst].ip6 : hosts[ip->dst].ip4, six ? 16 : 4);
+	return checksum_add(sum, dst, six ? 16 : 4);
 }
 
 /* Where the transport checksum lies, or -1 when the layer has none to compute. */

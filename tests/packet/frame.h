@@ -69,6 +69,7 @@ enum layer_kind {
 struct layer {
 	enum layer_kind kind;
 	enum host src, dst;
+	int near;	/* IP4, IP6: dst is another address, with these low 16 bits inverted */
 	int proto;	/* next protocol; ETH, VLAN: ethertype; EXT: type of this header */
 	int next;	/* EXT: protocol that follows; 0: that of the next layer */
 	int tpid;	/* VLAN: ethertype of the tag itself */
