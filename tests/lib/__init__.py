@@ -11,7 +11,8 @@ PROGRAMS = os.environ.get("SLUICE_PROGRAMS", "")
 
 
 def program(name: str, build: str = "") -> str:
-    """The path of one of Sluice's programs, of that build or else of PROGRAMS, where it is built."""
+    """The path of one of Sluice's programs, of that build or else of PROGRAMS, where it is
+    built."""
     path = os.path.join(BUILD, build or PROGRAMS, name)
     return path if os.path.exists(path) else os.path.join(BUILD, name)
 

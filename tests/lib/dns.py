@@ -162,7 +162,8 @@ class Dns:
         os.rename(f"{self.path}.new", self.path)
 
     def set(self, name: str, kind: str, values: list, ttl: int = 1) -> None:
-        """All records of that name and type: A, AAAA, CNAME; SRV: (priority, weight, port, name)."""
+        """All records of that name and type: A, AAAA, CNAME; SRV: (priority, weight, port,
+        name)."""
         self.zone["names"].setdefault(name, {})[kind] = {"values": values, "ttl": ttl}
         self._write()
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A testbed for mode nat: servers on another port than the VIPs', no VIP and no decap on any node."""
+"""A testbed for mode nat: servers on another port than the VIPs', no VIP and no decap on any
+node."""
 from __future__ import annotations
 
 import json
@@ -12,7 +13,8 @@ from tests.lib.stream import Stream
 from tests.lib.wait import wait_until
 
 NODE_PORT = 9000
-BULK_PORT, NODE_BULK_PORT = 5001, 6001  # a VIP of its own, for transfers that the test itself serves
+# A VIP of its own, for transfers that the test itself serves.
+BULK_PORT, NODE_BULK_PORT = 5001, 6001
 _VIPS_MAX = 512  # LB_VIPS_MAX
 
 
@@ -71,7 +73,8 @@ class NatSite:
     def entries(self, name: str) -> list[tuple[dict, dict]]:
         """(key, value) of every entry of a map."""
         path = os.path.join(self.agent.pin_dir, name)
-        dump = json.loads(self.tb.ingress.run(["bpftool", "-j", "map", "dump", "pinned", path]).stdout)
+        done = self.tb.ingress.run(["bpftool", "-j", "map", "dump", "pinned", path])
+        dump = json.loads(done.stdout)
         return [(e["formatted"]["key"], e["formatted"]["value"]) for e in dump]
 
     def packets_by_cpu(self) -> list[int]:

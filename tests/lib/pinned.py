@@ -23,7 +23,8 @@ def open_pinned(path: str) -> int:
 
 
 def map_pinned(path: str, size: int, form: str) -> memoryview:
-    """The first `size` bytes of an array map that may be mapped, as elements of struct format `form`."""
+    """The first `size` bytes of an array map that may be mapped, as elements of struct format
+    `form`."""
     fd = open_pinned(path)
     try:
         # Not mmap.mmap(): it refuses what looks like an empty file.

@@ -43,7 +43,7 @@ def add_plain(service: Service) -> None:
     service.tb.ingress.ip("link", "set", "plain0", "up")
 
 
-# --- configuration ----------------------------------------------------------------------------------
+# --- configuration --------------------------------------------------------------------------------
 
 
 @case("a bad configuration ends the start with all mistakes by line and key, and changes nothing")
@@ -81,7 +81,8 @@ def no_configuration(t):
     assert "No such file" in ended(agent, 1)
 
 
-@case("a bad file is refused at a reload, the old configuration stays, and a good one is taken then")
+@case("a bad file is refused at a reload, the old configuration stays, and a good one is taken "
+      "then")
 def bad_reload(t):
     service = Service(t, sanitized=True)
     agent, good = service.agent, json.dumps(service.config)
@@ -139,7 +140,7 @@ def reload_nodes(t):
     equal(len(service.agent.ctl("vips")["vips"]), 4, "VIPs")
 
 
-# --- crash and adoption -------------------------------------------------------------------------------
+# --- crash and adoption ---------------------------------------------------------------------------
 
 
 @case("a killed agent's table, orders and weights are taken over, and no slot moves")
@@ -220,7 +221,7 @@ def second_agent(t):
     forwards(service)
 
 
-# --- attaching ----------------------------------------------------------------------------------------
+# --- attaching ------------------------------------------------------------------------------------
 
 
 @case("native and generic mode are what they are called, and one never becomes the other")
@@ -285,8 +286,8 @@ def failed_start(t):
         forwards(service)
 
 
-@case("a program that somebody took off is put back; one of somebody else, and a device that is gone, "
-      "are reported")
+@case("a program that somebody took off is put back; one of somebody else, and a device that is "
+      "gone, are reported")
 def stays_attached(t):
     service = Service(t, nodes=1, start=False, topology={"layout": "split"})
     agent, host = service.agent, service.tb.ingress
@@ -331,10 +332,12 @@ def not_asked(t):
     wait_until(lambda: agent.ctl("status")["checks"]["started"] - begin > 20, 10, "20 checks")
     said = agent.process.output()
     for name in ("node1", "node2"):
-        equal(said.count(f"node pool/{name}: check not made: on this host: "), 1, f"lines of {name}")
+        equal(said.count(f"node pool/{name}: check not made: on this host: "), 1,
+              f"lines of {name}")
 
 
-@case("an interface that is renamed goes on, and its new name is told; a reload with it changes nothing")
+@case("an interface that is renamed goes on, and its new name is told; a reload with it changes "
+      "nothing")
 def renamed(t):
     service = Service(t, nodes=1)
     agent, host = service.agent, service.tb.ingress
@@ -416,7 +419,7 @@ def detach_other(t):
     equal((xdp_of(host), os.path.exists(own)), (None, False), "program and pins")
 
 
-# --- the service manager, privileges, the machine -----------------------------------------------------
+# --- the service manager, privileges, the machine -------------------------------------------------
 
 
 @case("the service manager is told when the agent is ready, that it lives, and that it ends")
@@ -442,7 +445,8 @@ def capabilities(status: str, name: str) -> set[int]:
     return {i for i in range(64) if mask >> i & 1}
 
 
-@case("once it runs, every thread of the agent has four capabilities and a filter, and that is enough")
+@case("once it runs, every thread of the agent has four capabilities and a filter, and that is "
+      "enough")
 def privileges(t):
     service = Service(t, nodes=2, topology={"layout": "split"})
     agent = service.agent

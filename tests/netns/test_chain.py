@@ -86,7 +86,8 @@ def need_chains(t, chain: Chain) -> None:
         t.skip("this kernel cannot run libxdp's dispatcher")
 
 
-@case("a program that is there stays, and both see the frames; detach takes only ours", timeout_s=60,
+@case("a program that is there stays, and both see the frames; detach takes only ours",
+      timeout_s=60,
       alone=True)
 def joins(t):
     chain = Chain(t)
@@ -119,7 +120,8 @@ def is_joined(t):
     assert frames_seen(chain.host, chain.dev) > before, "the other program saw nothing"
 
 
-@case("a dispatcher that somebody takes off comes back whole; ours taken out of one that stays is told",
+@case("a dispatcher that somebody takes off comes back whole; ours taken out of one that stays "
+      "is told",
       timeout_s=60, alone=True)
 def taken_off(t):
     chain = Chain(t)

@@ -58,7 +58,8 @@ def outage(t, policy, seconds, upgrade):
     equal((report["completed"], report["broken"], report["failed"]), (STREAMS, 0, 0),
           "streams complete, broken, failed")
     said = agent.ctl("status")["dataplane"]
-    equal((said["stopped"], said["stops"]), (False, 0 if upgrade else 1), "stopped, number of stops")
+    equal((said["stopped"], said["stops"]), (False, 0 if upgrade else 1),
+          "stopped, number of stops")
     assert said["checks_ignored"] > 0, said
     dpdk.stop()
 

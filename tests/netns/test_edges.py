@@ -13,7 +13,7 @@ from tests.lib.wait import holds_for, wait_until
 BULK_PORT = 5001
 
 
-# --- ICMP -------------------------------------------------------------------------------------------
+# --- ICMP -----------------------------------------------------------------------------------------
 
 
 def ping(host, address: str, *options: str) -> bool:
@@ -21,12 +21,14 @@ def ping(host, address: str, *options: str) -> bool:
     return host.run(argv, check=False).returncode == 0
 
 
-@case("a VIP answers ping in both families, small and large, and is silent where that is turned off")
+@case("a VIP answers ping in both families, small and large, and is silent where that is turned "
+      "off")
 def vip_ping(t):
     site = Site(t)
     for address in (site.tb.vip4, site.tb.vip6):
         for size in ("0", "56", "1400"):
-            assert ping(site.tb.client, address, "-s", size), f"no answer from {address}, {size} bytes"
+            answered = ping(site.tb.client, address, "-s", size)
+            assert answered, f"no answer from {address}, {size} bytes"
     equal(site.packets()["ping"], 12, "echoes answered")
     for entry in site.config["vips"]:
         entry["ping"] = False
@@ -37,7 +39,8 @@ def vip_ping(t):
 
 
 def too_big(t, family: int, outer: int) -> None:
-    """Full-sized segments do not fit with their outer header: the client is told, and sends less."""
+    """Full-sized segments do not fit with their outer header: the client is told, and sends
+    less."""
     site = Site(t, family=family, vip_port=BULK_PORT, nodes=1, mtu=1500, backend_mtu=1500)
     node = site.tb["node1"]
     for vip in (site.tb.vip4, site.tb.vip6):
@@ -94,7 +97,7 @@ def fragments(t):
     equal(site.packets()["fragment"], dropped, "fragments dropped")
 
 
-# --- nodes that die ---------------------------------------------------------------------------------
+# --- nodes that die -------------------------------------------------------------------------------
 
 
 def die(site: Site, name: str) -> None:
@@ -132,7 +135,8 @@ def resets(t, policy: str, layout: str = "flat") -> tuple[Site, int]:
     return site, len(mine)
 
 
-@case("streams of a dead node are reset within a round trip: by the balancer, where they have entries")
+@case("streams of a dead node are reset within a round trip: by the balancer, where they have "
+      "entries")
 def reset_with_entries(t):
     site, count = resets(t, "least-conn")
     between(site.packets()["reset_sent"], count, 3 * count, "resets sent")
@@ -160,7 +164,8 @@ def rehash(t):
     equal(site.packets()["reset_sent"], 0, "resets of the balancer's own")
 
 
-@case("on_down: keep leaves the flows of a dead node where they are, and they go on when it is back")
+@case("on_down: keep leaves the flows of a dead node where they are, and they go on when it is "
+      "back")
 def keep(t):
     site = Site(t, nodes=3, pool={"policy": "hash", "on_down": "keep"})
     streams = site.streams(18)
@@ -175,7 +180,7 @@ def keep(t):
     equal(site.packets()["reset_sent"], 0, "resets of the balancer's own")
 
 
-# --- nodes that leave the configuration -------------------------------------------------------------
+# --- nodes that leave the configuration -----------------------------------------------------------
 
 
 def remove_under_streams(t, **kwargs) -> tuple[Site, list[Stream], list[Stream]]:

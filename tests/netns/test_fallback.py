@@ -291,7 +291,8 @@ def crowd(t):
     equal(sum(report["causes"].values()), CROWD, "connections that ended")
     equal(answered, CROWD, f"answers, of {report['causes']}")
     equal(vip_fallback(agent)["degraded_answers"], CROWD, "answers counted")
-    print(f"latest check {late_ms} ms, slowest report {slowest * 1e3:.0f} ms, canary {waited_ms} ms,"
+    print(f"latest check {late_ms} ms, slowest report {slowest * 1e3:.0f} ms, canary "
+          f"{waited_ms} ms,"
           f" {checks['started'] - before} checks")
     between(late_ms, 0, 200 + 3 * waited_ms,
             f"ms that the latest check was late (one who only waits: {waited_ms})")

@@ -28,10 +28,11 @@ def only(s: Service, *names: str) -> None:
     equal(sorted(s.spread(60)["by_backend"]), sorted(names), "nodes that answer")
 
 
-# --- answers ------------------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
-@case("whatever a node answers to health checks, the agent lives and the others serve", timeout_s=90)
+@case("whatever a node answers to health checks, the agent lives and the others serve",
+      timeout_s=90)
 def health_faults(t):
     s = service(t, preset="json")
     server = s.mocks["node1"]
@@ -47,7 +48,8 @@ def health_faults(t):
     s.end()
 
 
-@case("whatever a node answers to scrapes, it serves on, and its load becomes the pool's", timeout_s=90)
+@case("whatever a node answers to scrapes, it serves on, and its load becomes the pool's",
+      timeout_s=90)
 def metrics_faults(t):
     s = service(t, load={**LOAD, "stale": "500ms"})
     server = s.mocks["node1"]
@@ -115,7 +117,8 @@ def random_answer(rng: random.Random) -> bytes:
     ))
     head = rng.choice((
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % rng.choice((len(body), 0, 10**18, 7)),
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % rng.choice((len(body), 2**64)),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n"
+        % rng.choice((len(body), 2**64)),
         b"HTTP/1.0 %d X\r\n\r\n" % rng.choice((0, 99, 100, 204, 503, 1000)),
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * rng.randrange(20000) + b"\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * rng.randrange(1, 50) + b"HTTP/1.1 200 OK\r\n\r\n",
@@ -146,7 +149,7 @@ def random_answers(t):
     s.end()
 
 
-# --- no answers ---------------------------------------------------------------------------------------
+# --- no answers -----------------------------------------------------------------------------------
 
 
 @case("nodes that are not there, closed, filtered or unplugged are out, each for its own reason")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""New connections beside a flood of SYNs from random sources: the flood must not choose for them."""
+"""New connections beside a flood of SYNs from random sources: the flood must not choose for
+them."""
 import collections
 import os
 

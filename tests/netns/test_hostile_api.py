@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whoever may open the API's socket may do so badly: the agent answers, ends them, goes on checking."""
+"""Whoever may open the API's socket may do so badly: the agent answers, ends them, goes on
+checking."""
 import http.client
 import json
 import socket
@@ -25,7 +26,8 @@ def ask(path: str, data: bytes, timeout_s: float = 10) -> tuple[int, bytes]:
 
 
 def post(target: str, body: bytes) -> bytes:
-    return (f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+    head = f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 def hang(path: str, count: int) -> list[socket.socket]:

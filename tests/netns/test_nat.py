@@ -98,7 +98,7 @@ def many_short(t):
     equal(site.packets()["nat_full"], 0, "new flows refused")
 
 
-# --- the end of connections -------------------------------------------------------------------------
+# --- the end of connections -----------------------------------------------------------------------
 
 
 class Pair:
@@ -145,7 +145,8 @@ def half_close(t):
         pair.client.sendall(b"ask")
         pair.client.shutdown(socket.SHUT_WR)
         equal((pair.node.recv(9), pair.node.recv(9)), (b"ask", b""), "at the node")
-        wait_until(lambda: flow_of(site, pair)[0]["flags"] == CLOSING, 2, "the client's end is closing")
+        wait_until(lambda: flow_of(site, pair)[0]["flags"] == CLOSING, 2,
+                   "the client's end is closing")
         equal(flow_of(site, pair)[1]["flags"], 0, "flags of the node's end")
         for _ in range(50):
             pair.node.sendall(bytes(1000))
@@ -154,11 +155,13 @@ def half_close(t):
         while data := pair.client.recv(65536):
             got += len(data)
         equal(got, 50000, "bytes after the client had closed")
-        wait_until(lambda: flow_of(site, pair)[1]["flags"] == CLOSING, 2, "the node's end is closing")
+        wait_until(lambda: flow_of(site, pair)[1]["flags"] == CLOSING, 2,
+                   "the node's end is closing")
         pair.client.close()
 
 
-@case("a reset by either end through nat reaches the other at once, and its entries go", timeout_s=60)
+@case("a reset by either end through nat reaches the other at once, and its entries go",
+      timeout_s=60)
 def reset_either(t):
     site = one_node(t)
     pairs = [(Pair(site, family), ends) for family in (4, 6) for ends in (0, 1)]
@@ -226,7 +229,7 @@ def exhausted(t):
     equal([s.backend for s in streams[40:] + later if not s.goes_on()], [], "streams that ended")
 
 
-# --- the agent, the nodes ---------------------------------------------------------------------------
+# --- the agent, the nodes -------------------------------------------------------------------------
 
 
 @case("streams through nat outlive the agent's killing, and its new start")
@@ -234,7 +237,8 @@ def restart(t):
     site = NatSite(t, nodes=3)
     streams = site.streams(24)
     site.agent.kill()
-    equal([s.backend for s in streams if not s.goes_on()], [], "streams that ended without an agent")
+    equal([s.backend for s in streams if not s.goes_on()], [],
+          "streams that ended without an agent")
     all_answered(site, 200)
     site.agent.start(timeout_s=20)
     site.agent.wait_all()
@@ -277,7 +281,8 @@ def dead(t):
     for s in mine:
         s.socket.send(b"\r\n")
         assert s.wait_reset(1), "a stream of the dead node is not reset"
-    equal([s.backend for s in streams if s not in mine and not s.goes_on()], [], "others that ended")
+    equal([s.backend for s in streams if s not in mine and not s.goes_on()], [],
+          "others that ended")
     between(site.packets()["reset_sent"], len(mine), 3 * len(mine), "resets sent")
     equal({s.backend for s in site.streams(12)}, {"node1", "node3"}, "nodes of new streams")
 
@@ -316,7 +321,7 @@ def keep(t):
     equal([s.backend for s in streams if not s.goes_on(10)], [], "streams that ended")
 
 
-# --- ICMP -------------------------------------------------------------------------------------------
+# --- ICMP -----------------------------------------------------------------------------------------
 
 
 @case("path MTU discovery through nat: a router before the nodes takes less than the client sends")

@@ -76,7 +76,8 @@ def weighted_round_robin(t):
     tb, _, _ = serve(t, weights=weights, policy="weighted-round-robin")
     order = in_order(tb, 60)
     for i in range(len(order) - 6):
-        equal(collections.Counter(order[i:i + 6]), collections.Counter(weights), f"turns {i} to {i + 5}")
+        equal(collections.Counter(order[i:i + 6]), collections.Counter(weights),
+              f"turns {i} to {i + 5}")
     runs = max(len(run) for run in "".join(n[-1] for n in order).replace("2", " ")
                .replace("3", " ").split())
     between(runs, 1, 2, "turns of node1 in a row")

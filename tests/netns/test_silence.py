@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Nodes that fall silent together: what lies between them and the balancer is not held against them."""
+"""Nodes that fall silent together: what lies between them and the balancer is not held against
+them."""
 import os
 import signal
 import threading

@@ -124,7 +124,8 @@ def orders_said(t):
         assert done.stdout.startswith("pool/node1: ") and done.stdout.endswith(said), done.stdout
 
 
-@case("backends shows the nodes of a pool, of a name or of a state; a word that names none is status 4")
+@case("backends shows the nodes of a pool, of a name or of a state; a word that names none is "
+      "status 4")
 def some_backends(t):
     service = Service(t, nodes=3)
     agent = service.agent
@@ -180,7 +181,8 @@ def attention(t):
     assert "Nothing was lost, and no limit was met." in said, said
 
 
-@case("a command that is nearly right is told which was meant; help is there where it is looked for")
+@case("a command that is nearly right is told which was meant; help is there where it is looked "
+      "for")
 def near_commands(t):
     service = Service(t, nodes=1, start=False)
     for word, near in (("drian", "drain"), ("stat", "status"), ("backend", "backends")):
@@ -191,7 +193,7 @@ def near_commands(t):
         assert done.stdout.startswith("Usage: sluicectl "), done.stdout
 
 
-# --- drain --------------------------------------------------------------------------------------------
+# --- drain ----------------------------------------------------------------------------------------
 
 
 @case("drain --wait cuts no stream, and returns when the last one has ended")
@@ -214,7 +216,8 @@ def drain_wait(t):
     service.end()
 
 
-@case("drain --wait of servers that say nothing of their requests ends with silence, not before", 60)
+@case("drain --wait of servers that say nothing of their requests ends with silence, not before",
+      60)
 def drain_of_the_mute(t):
     service = Service(t, nodes=2, flow_idle="5s", pool={"preset": "tcp", "policy": "hash"})
     agent, client = service.agent, service.tb.client
@@ -329,7 +332,7 @@ def interrupted(t):
     streams.stop()
 
 
-# --- weight -------------------------------------------------------------------------------------------
+# --- weight ---------------------------------------------------------------------------------------
 
 
 @case("a weight set by hand moves new connections, outlives a reload, and goes back to the file's")
@@ -351,7 +354,7 @@ def weight(t):
     equal(streams.wait(60)["completed"], 20, "streams that went on")
 
 
-# --- files --------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 @case("check-config finds what is wrong, without an agent")
@@ -366,7 +369,8 @@ def check_config(t):
     agent.write_config(service.config)
     done = agent.ctl_run("check-config", agent.config_path)
     equal((done.returncode, done.stdout), (REFUSED, ""), "a bad file")
-    assert done.stderr.startswith(f"{agent.config_path}:") and "teleport" in done.stderr, done.stderr
+    assert done.stderr.startswith(f"{agent.config_path}:"), done.stderr
+    assert "teleport" in done.stderr, done.stderr
     answer = json.loads(agent.ctl_run("--json", "check-config", agent.config_path).stdout)
     equal((answer["good"], len(answer["errors"])), (False, 1), "as JSON")
     service.pool["mode"] = "ipip"
@@ -378,7 +382,7 @@ def check_config(t):
     equal((done.returncode, done.stderr.count("\n")), (REFUSED, 1), done.stderr)
 
 
-# --- the socket ---------------------------------------------------------------------------------------
+# --- the socket -----------------------------------------------------------------------------------
 
 
 def status_of(service: Service, method: str, target: str, data=None) -> tuple[int, str]:

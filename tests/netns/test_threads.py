@@ -111,5 +111,6 @@ def races(t):
     print(f"fleet {counts[0]}, load {counts[1]}, tls {counts[2]}, scrapes {counts[3]}, "
           f"reports {counts[4]}, reloads {counts[5]}")
     assert min(counts) >= 2, counts
-    wait_until(lambda: agent.api("/v1/status")["fallback"]["accepted"] > 0, 5, "answers were asked for")
+    wait_until(lambda: agent.api("/v1/status")["fallback"]["accepted"] > 0, 5,
+               "answers were asked for")
     equal(agent.stop(), 0, "exit status of the agent, which is 66 after a report")

@@ -36,8 +36,8 @@ def whole(streams: loadgen.Loadgen, nodes: set[str]) -> None:
     assert set(report["by_backend"]) <= nodes, report["by_backend"]
 
 
-@case("a first tier that is degraded hands new connections to standby and takes them back; no stream "
-      "breaks either way", 90)
+@case("a first tier that is degraded hands new connections to standby and takes them back; no "
+      "stream breaks either way", 90)
 def degraded(t):
     service = serve(t)
     equal(answered_by(service), FIRST, "nodes that answer")
@@ -56,8 +56,8 @@ def degraded(t):
     whole(meanwhile, STANDBY)
 
 
-@case("a first tier that dies is replaced by standby at once, and takes over again without a broken "
-      "stream", 90)
+@case("a first tier that dies is replaced by standby at once, and takes over again without a "
+      "broken stream", 90)
 def dead(t):
     service = serve(t)
     for name in FIRST:
@@ -72,7 +72,8 @@ def dead(t):
     whole(streams, STANDBY)
 
 
-@case("a first tier that is drained for work on it leaves its streams their time; standby serves", 90)
+@case("a first tier that is drained for work on it leaves its streams their time; standby serves",
+      90)
 def drained(t):
     service = serve(t)
     streams = service.streams(STREAMS, 8)

@@ -19,7 +19,8 @@ PINS = Path("/sys/fs/bpf/qemu")
 # Namespace tests: beside another program in libxdp's dispatcher (ipip); gue with the decap program.
 NETNS = "test_chain|test_modes.py:flat_gue6"
 
-# Of the programs in build/tests/kernel: which of their tests; the others say nothing about a kernel.
+# Of the programs in build/tests/kernel: which of their tests; the others say nothing about a
+# kernel.
 KERNEL = {"test_attach": "*chain*", "test_scan": "test_e*"}
 
 totals = {"passed": 0, "failed": 0, "skipped": 0}

@@ -205,8 +205,8 @@ class Churn:
 
 class Forgetting:
     """
-    Exceptions turned off, from outside: prev and exc of every slot are cleared all the time, so that
-    the hash alone decides.
+    Exceptions turned off, from outside: prev and exc of every slot are cleared all the time, so
+    that the hash alone decides.
     """
 
     def __init__(self, pin_dir: str):
@@ -387,8 +387,9 @@ def show(report: dict) -> None:
           f"{report['streams_at_once_least']}), {report['bytes']} bytes; {report['actions']}")
     if "flood" in report:
         c = report["counters"]
-        print(f"  flood: {report['flood']['sent']} SYNs; entries added {c['flow_added']}, refused for "
-              f"want of room {c['overflow_half_open']}, over the rate {c['overflow_rate']}; streams "
+        print(f"  flood: {report['flood']['sent']} SYNs; entries added {c['flow_added']}, "
+              f"refused for want of room {c['overflow_half_open']}, "
+              f"over the rate {c['overflow_rate']}; streams "
               f"learned {c['flow_learned']}, not learned {c['overflow_learn']}")
     print(f"  broken: {report['broken']}; by intent: {report['broken_by_intent']}; "
           f"by the balancer: {report['broken_by_balancer']} {report['causes']}")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the demo prints: headings, a line that shows it is alive, checks with expected and measured."""
+"""What the demo prints: headings, a line that shows it is alive, checks with expected and
+measured."""
 from __future__ import annotations
 
 import sys

@@ -34,8 +34,8 @@ POLL_S = 0.01
 # What was sent before the agent published its decision may have met the old table.
 SLACK_S = 0.1
 TOKENS_PER_S = 50
-# Times are what drills are about, and `make drills` takes them as they are written. Among the tests,
-# which other programs may run beside, they are judged with patience.
+# Times are what drills are about, and `make drills` takes them as they are written. Among the
+# tests, which other programs may run beside, they are judged with patience.
 LIMITS = 1 if os.environ.get("DRILLS_STRICT") else PATIENCE
 
 
@@ -280,7 +280,8 @@ class Talkers:
         self.drill.check("connections that speak again",
                          f"those of {lost} are reset, within 0.5 s; the others are answered",
                          f"{reset} reset, {answered} answered of {len(self.nodes)}, slowest "
-                         f"{slowest:.3f} s {'; '.join(wrong[:3])}", all_right and slowest < 0.5 * LIMITS)
+                         f"{slowest:.3f} s {'; '.join(wrong[:3])}",
+                         all_right and slowest < 0.5 * LIMITS)
 
 
 def _words(want: dict[str, str]) -> str:

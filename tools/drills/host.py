@@ -17,7 +17,8 @@ from tools.drills.nodes import BACK_S, REFUSED_S, healthy
 STOPPED_S = 60
 
 
-@case("agent stopped for a minute: forwarding goes on; what it finds afterwards is not held against nodes",
+@case("agent stopped for a minute: forwarding goes on; what it finds afterwards is not held "
+      "against nodes",
       timeout_s=150)
 def agent_stopped(t):
     with Drill(t) as d:

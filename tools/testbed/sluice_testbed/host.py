@@ -202,7 +202,8 @@ class Host:
             raise TestbedError(f"{self.name}: {url}: not JSON: {body[:200]!r}") from None
 
     def attach_xdp(self, obj: str, program: str | None = None, mode: str = "native",
-                   dev: str | None = None, pin: bool = False, options: tuple[str, ...] = ()) -> None:
+                   dev: str | None = None, pin: bool = False,
+                   options: tuple[str, ...] = ()) -> None:
         """
         Attach an XDP program from an object file under build/, in place of one that is there.
         pin: its maps go to the directory self.pin_dir, where bpftool finds them. options: of
