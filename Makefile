@@ -33,7 +33,7 @@ ALLC     = -std=gnu11 -D_GNU_SOURCE $(WARN) -I. -I$(B) $(CFLAGS) $(shell pkg-con
 LIBS     = $(shell pkg-config --libs $(PKGS)) -lresolv -lm -lpthread
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 TSAN    := -fsanitize=thread -Wno-tsan -fno-omit-frame-pointer -O1
-# What is missing is said here, and not by the linker; targets that begin with deps see to it.
+# What is missing is said here, not by the linker; targets that begin with tools/deps see to it.
 ifneq ($(filter-out help deps clean demo churn drills test,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(shell \
 	for t in $(firstword $(CC)) $(firstword $(CLANG)) bpftool pkg-config; do \
@@ -134,8 +134,7 @@ $(B)/tests/test_dpdk_burst: $(DPDK_OBJ) $(B)/libsluice.a $(patsubst %,$(B)/dpdk/
 	$(say) TEST $@
 	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(B)/libsluice.a -o $@ -lcmocka $(DPDKLIBS) $(LIBS)
 
-# the other end of a device in namespace tests
-$(B)/tests/dpdk_wire: $(B)/dpdk/tests/lib/dpdk_wire.o
+$(B)/tests/dpdk_wire: $(B)/dpdk/tests/lib/dpdk_wire.o # the other end of a device in namespace tests
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(DPDKLIBS)
 
@@ -202,7 +201,8 @@ test: deps ## everything, from a fresh machine: ends with "N passed, N failed"
 demo: ## the main job on real connections, in namespaces (root, 90 s; DATAPLANE=dpdk: poll mode)
 churn: ## 10,000 streams for two minutes while everything changes; writes build/churn.json
 drills: ## faults in a fleet under load, each with what must follow; writes build/drills.json
-demo churn drills: need-root deps
+demo churn drills: need-root
+	@tools/deps --packages
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/$@/$@
 
