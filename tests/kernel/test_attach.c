@@ -230,7 +230,7 @@ static void test_mode_of_a_running_program_is_not_changed(void **state)
 	interfaces_ok(a, veths, 1);
 	generic.mode = CONFIG_XDP_GENERIC;
 	assert_int_equal(attach_interfaces(a, &generic, 1, &err), -EBUSY);
-	assert_non_null(strstr(err.text, "sluicectl detach"));
+	assert_non_null(strstr(err.text, "sluicectl detach --pin-dir " PIN_DIR "'"));
 	assert_int_not_equal(attached("sl0", NULL), 0);
 	attach_close(&a);
 }

@@ -78,7 +78,7 @@ static void test_layout_change_is_refused_and_the_way_over_works(void **state)
 	attach_close(&a);
 	write_abi(LB_ABI_VERSION + 1);
 	assert_int_equal(attach_open(&settings, &a, &err), -EPROTO);
-	assert_non_null(strstr(err.text, "sluicectl detach"));
+	assert_non_null(strstr(err.text, "sluicectl detach --pin-dir " PIN_DIR "'"));
 	print_message("%s\n", err.text);
 	assert_int_not_equal(attached("sl0", NULL), 0); /* goes on forwarding meanwhile */
 	assert_int_equal(attach_detach_pinned(PIN_DIR, &err), 0);

@@ -117,6 +117,11 @@ def reload_refused(t):
         done = service.agent.ctl_run("reload")
         equal(done.returncode, 1, f"exit status with another {key}")
         assert key in done.stderr, f"{key} is missing in {done.stderr!r}"
+        equal(f"'sluicectl detach --pin-dir {service.agent.pin_dir}'" in done.stderr,
+              key != "socket", f"the way out with its directory in {done.stderr!r}")
+        done = service.agent.ctl_run("diff", service.agent.config_path)
+        equal(f"'sluicectl detach --pin-dir {service.agent.pin_dir}'" in done.stdout,
+              key != "socket", f"the way out with its directory in {done.stdout!r}")
     service.pool["table_slots"] = 1009
     assert "table_slots" in service.reload().stderr
     forwards(service)

@@ -110,15 +110,14 @@ static void settings_of_the_host_say_what_they_take(void **state)
 		    "limits: {flows: 2048, vips: 7}\n"
 		    "metrics: {listen: off}\n"
 		    "source: {ipv4: 10.0.0.9}\n",
-	       "~ pin_dir: /sys/fs/bpf/sluice -> /sys/fs/bpf/x (takes 'sluicectl detach' and a new "
-	       "start)\n"
+	       "~ pin_dir: /sys/fs/bpf/sluice -> /sys/fs/bpf/x (takes a detach and a new start)\n"
 	       "~ socket: /run/sluice/sluice.sock -> /run/x (takes a restart of sluiced)\n"
 	       "~ metrics.listen: 127.0.0.1:9911 -> off\n"
-	       "~ hash_key: (hidden) -> (hidden) (takes 'sluicectl detach' and a new start)\n"
+	       "~ hash_key: (hidden) -> (hidden) (takes a detach and a new start)\n"
 	       "~ flow_idle: 1h -> 2h\n"
 	       "~ source.ipv4: none -> 10.0.0.9\n"
 	       "~ limits.vips: 512 -> 7\n"
-	       "~ limits.flows: 1048576 -> 2048 (takes 'sluicectl detach' and a new start)\n"
+	       "~ limits.flows: 1048576 -> 2048 (takes a detach and a new start)\n"
 	       "8 changes; a reload refuses them: 'sluicectl detach', then start sluiced\n");
 	expect(BASE, BASE "socket_mode: 0600\n",
 	       "~ socket_mode: 0660 -> 0600 (takes a restart of sluiced)\n"
@@ -208,7 +207,7 @@ static void pools_come_go_and_change(void **state)
 	       "- node a/10.0.0.1: 10.0.0.1:80, weight 1\n"
 	       "~ pool b: preset: json -> vllm\n"
 	       "~ pool b: policy: p2c -> hash\n"
-	       "~ pool b: table_slots: 65537 -> 257 (takes 'sluicectl detach' and a new start)\n"
+	       "~ pool b: table_slots: 65537 -> 257 (takes a detach and a new start)\n"
 	       "~ pool b: standby.below: 50% -> 10%\n"
 	       "~ pool b: load.queue: the preset's -> a_b\n"
 	       "~ pool b: load.addons: none -> dcgm\n"

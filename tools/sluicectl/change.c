@@ -8,6 +8,7 @@
 #include "tools/sluicectl/client.h"
 #include "tools/sluicectl/commands.h"
 #include "tools/sluicectl/show.h"
+#include "userspace/agent/attach.h"
 #include "userspace/agent/config.h"
 #include "userspace/lib/cleanup.h"
 
@@ -92,11 +93,25 @@ static int check(const struct ctl *ctl, const char *path, const char *text, size
 	return r < 0 ? CTL_REFUSED : CTL_OK;
 }
 
+/* What makes a reload of it possible. */
+static void show_way(const json_t *json)
+{
+	const char *dir = json_string_value(json_object_get(json, "pin_dir"));
+	char command[ATTACH_COMMAND_MAX];
+
+	if (!strcmp(effect_of(json), "live"))
+		puts("a reload does it");
+	else if (!strcmp(effect_of(json), "restart"))
+		puts("a reload refuses it: restart the agent (forwarding goes on meanwhile)");
+	else
+		printf("a reload refuses it: '%s' and start the agent again\n",
+		       attach_detach_command(dir ? dir : ATTACH_PIN_DIR, command));
+}
+
 static int show_diff(const struct ctl *ctl, const json_t *json)
 {
-	const char *effect = effect_of(json);
 	bool changes = json_array_size(json_object_get(json, "lines"));
-	bool live = !strcmp(effect, "live");
+	bool live = !strcmp(effect_of(json), "live");
 
 	if (ctl->json) {
 		show_json(json);
@@ -104,10 +119,7 @@ static int show_diff(const struct ctl *ctl, const json_t *json)
 		puts("nothing changes");
 	} else {
 		show_lines(json);
-		puts(live ? "a reload does it"
-		     : !strcmp(effect, "restart")
-			     ? "a reload refuses it: restart the agent (forwarding goes on meanwhile)"
-			     : "a reload refuses it: 'sluicectl detach' and start the agent again");
+		show_way(json);
 	}
 	return !changes ? CTL_OK : live ? CTL_CHANGES : CTL_NEEDS_RESTART;
 }

@@ -359,6 +359,7 @@ static uint32_t per_cpu(const struct agent *agent, uint32_t per_host)
 static int open_modules(struct agent *agent, const struct config *cfg, int64_t now_ms,
 			struct attach_error *err)
 {
+	char command[ATTACH_COMMAND_MAX];
 	int r;
 
 	r = publish_new(&agent->tables, grace_wait, NULL, (uint64_t)now_ms, &agent->publish);
@@ -393,7 +394,8 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 			    per_cpu(agent, cfg->limits.new_entries_per_second), REPLIES_PER_S);
 	if (r == -EBUSY)
 		set_error(err, "hash_key differs from that of the running tables, and every flow "
-			       "would move: keep the old key, or run 'sluicectl detach' first");
+			       "would move: keep the old key, or run '%s' first",
+			  attach_detach_command(cfg->pin_dir, command));
 	return r;
 }
 

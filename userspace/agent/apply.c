@@ -272,6 +272,7 @@ static int add_pool(struct agent *agent, const struct config_pool *cfg, bool at_
 		    struct pool **ret_pool, struct attach_error *err)
 {
 	struct pool **pools = realloc(agent->pools, (agent->n_pools + 1) * sizeof(*pools));
+	char command[ATTACH_COMMAND_MAX];
 	uint32_t id;
 	int r;
 
@@ -284,7 +285,8 @@ static int add_pool(struct agent *agent, const struct config_pool *cfg, bool at_
 	if (r == -EBUSY)
 		snprintf(err->text, sizeof(err->text),
 			 "pool %s: its number of slots cannot change while it is in use: give the "
-			 "pool another name, or run 'sluicectl detach' first", cfg->name);
+			 "pool another name, or run '%s' first", cfg->name,
+			 attach_detach_command(agent->cfg->pin_dir, command));
 	else if (r < 0)
 		fail(err, r, "pool", cfg->name);
 	if (r < 0)

@@ -24,6 +24,15 @@ int attach_fail(struct attach_error *err, int code, const char *fmt, ...)
 	return code < 0 ? code : -EIO;
 }
 
+const char *attach_detach_command(const char *pin_dir, char buf[ATTACH_COMMAND_MAX])
+{
+	bool usual = !strcmp(pin_dir, ATTACH_PIN_DIR);
+
+	snprintf(buf, ATTACH_COMMAND_MAX, "sluicectl detach%s%s", usual ? "" : " --pin-dir ",
+		 usual ? "" : pin_dir);
+	return buf;
+}
+
 static struct attach *new_attach(const char *pin_dir)
 {
 	struct attach *a = calloc(1, sizeof(*a));

@@ -116,6 +116,11 @@ const struct attach_status *attach_status(const struct attach *a, uint32_t *ret_
 /* Hexadecimal tag of the program (16 digits); "" before the first attach_interfaces(). */
 const char *attach_program_tag(const struct attach *a);
 
+#define ATTACH_COMMAND_MAX 320
+
+/* What an operator types to take down what is pinned there, to be quoted in messages. Returns buf. */
+const char *attach_detach_command(const char *pin_dir, char buf[ATTACH_COMMAND_MAX]);
+
 /*
  * Take the program off every interface of this network namespace where one with our maps runs,
  * and remove all pins and the directory. This ends forwarding.

@@ -17,7 +17,7 @@
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/flow_table.h"
 
-#define WAY_OVER "; run `sluicectl detach` (this stops forwarding), then start again"
+#define WAY_OVER "; run '%s' (this stops forwarding), then start again"
 
 static void close_skel(struct balancer_bpf **skel)
 {
@@ -174,6 +174,7 @@ static int compare_map(const struct attach *a, int fd, const struct bpf_object *
 	const char *name = attach_map_name(map);
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
+	char command[ATTACH_COMMAND_MAX];
 
 	if (bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
 		return attach_fail(err, -errno, "cannot look at the pinned map %s: %s", name,
@@ -183,12 +184,13 @@ static int compare_map(const struct attach *a, int fd, const struct bpf_object *
 	    info.map_flags != bpf_map__map_flags(map) || !same_layout(&info, obj, map))
 		return attach_fail(err, -EPROTO,
 				   "%s/%s has another layout than this build's" WAY_OVER,
-				   a->pin_dir, name);
+				   a->pin_dir, name, attach_detach_command(a->pin_dir, command));
 	if (info.max_entries != bpf_map__max_entries(map))
 		return attach_fail(err, -EINVAL,
 				   "%s/%s has %u entries, %s makes it %u; set that back" WAY_OVER,
 				   a->pin_dir, name, info.max_entries, cause_of(a, name),
-				   bpf_map__max_entries(map));
+				   bpf_map__max_entries(map),
+				   attach_detach_command(a->pin_dir, command));
 	return 0;
 }
 
@@ -317,6 +319,7 @@ static int adopt_maps(struct attach *a, struct attach_error *err)
 {
 	_cleanup_(close_skel) struct balancer_bpf *skel = NULL;
 	struct bpf_map *map;
+	char command[ATTACH_COMMAND_MAX];
 	int r;
 
 	r = open_skel(a, &skel, err);
@@ -331,7 +334,8 @@ static int adopt_maps(struct attach *a, struct attach_error *err)
 		r = open_pin(a->pin_dir, attach_map_name(map), &fd);
 		if (r == -ENOENT)
 			return attach_fail(err, -EPROTO, "%s/%s is missing" WAY_OVER, a->pin_dir,
-					   attach_map_name(map));
+					   attach_map_name(map),
+					   attach_detach_command(a->pin_dir, command));
 		if (r < 0)
 			return attach_fail(err, r, "cannot open %s/%s: %s", a->pin_dir,
 					   attach_map_name(map), strerror(-r));
@@ -442,6 +446,7 @@ static int refuse_foreign_pins(const struct attach *a, struct attach_error *err)
 static int look_at_pins(const struct attach *a, struct attach_error *err)
 {
 	char name[NAME_MAX + 1];
+	char command[ATTACH_COMMAND_MAX];
 	uint32_t abi = 0;
 	int r;
 
@@ -456,7 +461,8 @@ static int look_at_pins(const struct attach *a, struct attach_error *err)
 		return attach_fail(
 			err, -EPROTO,
 			"maps under %s have layout version %u, this build has %u" WAY_OVER,
-			a->pin_dir, abi, LB_ABI_VERSION);
+			a->pin_dir, abi, LB_ABI_VERSION,
+			attach_detach_command(a->pin_dir, command));
 	return 1;
 }
 

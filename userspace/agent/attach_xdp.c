@@ -423,6 +423,7 @@ static int attach_one(struct run *run, const struct config_interface *iface)
 {
 	struct step *step = &run->steps[run->n_steps];
 	struct seen *before = &step->before;
+	char command[ATTACH_COMMAND_MAX];
 	int r;
 
 	*step = (struct step){.old_fd = -1,
@@ -447,9 +448,10 @@ static int attach_one(struct run *run, const struct config_interface *iface)
 			run->err, -EBUSY,
 			"%s: XDP runs there in %s mode, the configuration says %s; changing "
 			"it would stop forwarding for a moment: set it back, or run "
-			"`sluicectl detach`, then start again",
+			"'%s', then start again",
 			iface->name, config_xdp_mode_name(before->mode),
-			config_xdp_mode_name(iface->mode));
+			config_xdp_mode_name(iface->mode),
+			attach_detach_command(run->a->pin_dir, command));
 	if (before->kind != SEEN_OURS)
 		return add_program(run, iface, step);
 	step->status.how = before->how;

@@ -463,8 +463,10 @@ int config_diff(const struct config *was, const struct config *now, struct confi
 	diff->effect = CONFIG_EFFECT_LIVE;
 	diff->arena = arena_new(ARENA_MAX);
 	d.arena = diff->arena;
-	if (d.arena)
+	if (d.arena) {
+		diff->pin_dir = arena_strdup(d.arena, was->pin_dir);
 		diff_all(&d, was, now, t);
+	}
 	if (!d.arena || arena_failed(d.arena)) {
 		config_diff_free(&diff);
 		return -ENOMEM;
@@ -539,7 +541,7 @@ static const char *effect_note(enum config_effect effect)
 	if (effect == CONFIG_EFFECT_RESTART)
 		return " (takes a restart of sluiced)";
 	if (effect == CONFIG_EFFECT_DETACH)
-		return " (takes 'sluicectl detach' and a new start)";
+		return " (takes a detach and a new start)";
 	return "";
 }
 
@@ -612,8 +614,8 @@ json_t *config_diff_json(const struct config_diff *diff)
 		json_decref(changes);
 		changes = NULL;
 	}
-	root = changes ? json_pack("{s:s, s:o}", "effect", effect_name(diff->effect),
-				   "changes", changes)
+	root = changes ? json_pack("{s:s, s:s, s:o}", "effect", effect_name(diff->effect),
+				   "pin_dir", diff->pin_dir, "changes", changes)
 		       : NULL;
 	return root;
 }

@@ -48,6 +48,7 @@ struct config_diff {
 	struct config_change *changes; /* host, interfaces, pools each with its nodes, VIPs */
 	uint32_t n;
 	enum config_effect effect; /* the largest; LIVE if there is no change */
+	const char *pin_dir;       /* of what was: what is to be detached, if that is the effect */
 	struct arena *arena;       /* owner of all of it */
 };
 
@@ -67,7 +68,7 @@ const char *config_change_format(const struct config_change *change, char *buf, 
 void config_diff_print(const struct config_diff *diff, FILE *out);
 
 /*
- * {"effect": "live", "changes": [{"op", "object", "name", "key", "was", "now", "effect"}]}; keys
+ * {"effect": "live", "pin_dir": "/sys/fs/bpf/sluice", "changes": [{"op", "object", "name", "key", "was", "now", "effect"}]}; keys
  * without a value are left out. A new reference (json_t of jansson), NULL if there is no memory.
  */
 struct json_t;

@@ -25,16 +25,18 @@ static int check_effect(struct agent *agent, const struct config *cfg,
 			const struct config_diff *diff)
 {
 	const struct config_change *change;
-	char line[256], text[AGENT_ERROR_MAX];
+	char line[256], text[AGENT_ERROR_MAX], command[ATTACH_COMMAND_MAX];
 
 	if (diff->effect == CONFIG_EFFECT_LIVE)
 		return 0;
 	change = config_diff_find(diff, diff->effect);
-	snprintf(text, sizeof(text), "%s: %s: %s", cfg->path,
-		 config_change_format(change, line, sizeof(line)),
-		 diff->effect == CONFIG_EFFECT_DETACH
-			 ? "needs 'sluicectl detach' and a new start"
-			 : "needs a restart of the agent (forwarding goes on meanwhile)");
+	config_change_format(change, line, sizeof(line));
+	if (diff->effect == CONFIG_EFFECT_DETACH)
+		snprintf(text, sizeof(text), "%s: %s: '%s', then start the agent again", cfg->path,
+			 line, attach_detach_command(diff->pin_dir, command));
+	else
+		snprintf(text, sizeof(text), "%s: %s: needs a restart of the agent (forwarding goes on "
+			 "meanwhile)", cfg->path, line);
 	return refuse(agent, -EBUSY, text);
 }
 

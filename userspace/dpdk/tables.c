@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "userspace/agent/attach.h"
 #include "userspace/lib/cleanup.h"
 
 __attribute__((format(printf, 3, 4))) static int fail(char *err, int r, const char *fmt, ...)
@@ -69,6 +70,7 @@ static int check_abi(const char *pin_dir, char *err)
 
 int dpdk_tables_open(const char *pin_dir, struct tables *ret, char err[DPDK_ERROR_MAX])
 {
+	char command[ATTACH_COMMAND_MAX];
 	struct tables t;
 	int r;
 
@@ -83,7 +85,8 @@ int dpdk_tables_open(const char *pin_dir, struct tables *ret, char err[DPDK_ERRO
 					 : strerror(-r));
 	if (!tables_are_dpdk(&t))
 		r = fail(err, -EINVAL, "the tables under %s are made for XDP: set dataplane: dpdk, "
-			 "run 'sluicectl detach' and start sluiced again", pin_dir);
+			 "run '%s' and start sluiced again", pin_dir,
+			 attach_detach_command(pin_dir, command));
 	else if (!t.control->hash.finish)
 		r = fail(err, -EAGAIN, "the tables under %s are not filled yet: is sluiced "
 			 "starting?", pin_dir);
