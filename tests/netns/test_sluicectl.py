@@ -260,6 +260,44 @@ def deadline(t):
     equal(report["broken"], live, "broken streams")
 
 
+@case("a deadline that finds nothing left cuts nothing, and is no failure; what is not known is said")
+def deadline_of_the_idle(t):
+    service = Service(t, nodes=2)
+    agent = service.agent
+    service.spread(100)
+    wait_until(lambda: service.mocks["node1"].control()["running"] == 0, 5, "nothing runs")
+    done = agent.ctl_run("drain", "node1", "--wait", "--deadline", "100ms")
+    equal((done.returncode, done.stdout), (DONE, "pool/node1: drained: nothing runs there any more\n"),
+          f"an idle node: {done.stderr}")
+    agent.wait_log("info .*node1: drain deadline passed: nothing was left", 5)
+    equal(agent.nodes()["node1"]["drain"]["deadline_left"], "nothing", "as JSON")
+    agent.ctl("undrain", "node1")
+    service.pool["preset"] = "tcp"
+    del service.pool["load"]
+    equal(service.reload().returncode, 0, "reload")
+    service.spread(100)
+    done = agent.ctl_run("drain", "node1", "--wait", "--deadline", "1s", "--json")
+    equal((done.returncode, json.loads(done.stdout)["drain"]["deadline_left"]), (DEADLINE, "unknown"),
+          f"a mute server: {done.stderr}")
+
+
+@case("drain --wait goes on over a restart of the agent, and still cuts nothing", 60)
+def drain_over_a_restart(t):
+    service = Service(t, nodes=2)
+    agent = service.agent
+    streams = service.streams(20, 8)
+    argv = [program("sluicectl"), "--socket", agent.socket, "drain", "node1", "--wait"]
+    waiting = service.tb.ingress.popen(argv, name="sluicectl")
+    agent.wait_states(node1="draining")
+    agent.kill()
+    wait_until(lambda: "no agent answers; the drain stays" in waiting.output(), 5, "it says so")
+    agent.start()
+    equal(waiting.wait(30), DONE, f"how sluicectl ended: {waiting.output()}")
+    equal(service.mocks["node1"].control()["running"], 0, "streams on node1 when it returned")
+    assert "drained: nothing runs there" in waiting.output(), waiting.output()
+    equal(streams.wait(30)["completed"], 20, "streams that went on")
+
+
 @case("a deadline that is over when the agent was dead is kept when it is back")
 def deadline_survives(t):
     service = Service(t, nodes=2)

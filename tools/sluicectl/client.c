@@ -65,6 +65,8 @@ static int no_agent(const struct ctl *ctl, CURLcode code)
 {
 	int r = access(ctl->socket, R_OK | W_OK) < 0 ? errno : 0;
 
+	if (ctl->silent)
+		return CTL_NO_AGENT;
 	if (r == EACCES)
 		fprintf(stderr, "sluicectl: %s: %s (are you root, or in its group?)\n", ctl->socket,
 			strerror(r));

@@ -15,7 +15,8 @@
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/duration.h"
 
-#define WAIT_POLL_MS 200
+#define WAIT_POLL_MS  200
+#define AGENT_BACK_MS 120000 /* from the first time that it does not answer */
 
 static int get_and_show(const struct ctl *ctl, const char *path, void (*show)(const json_t *))
 {
@@ -198,40 +199,93 @@ static void show_progress(const json_t *drain, bool tty)
 		deadline, tty ? "" : "\n");
 }
 
-/* Returns CTL_OK when it is done, CTL_DEADLINE, or what the agent said. */
-static int wait_drained(const struct ctl *ctl, const char *node)
+static int64_t clock_ms(void)
 {
-	const struct timespec pause = {.tv_nsec = WAIT_POLL_MS * 1000000L};
-	bool tty = isatty(STDERR_FILENO), done = false, late = false;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void pause_ms(int64_t ms)
+{
+	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+	nanosleep(&ts, NULL);
+}
+
+/* A drain outlives the agent: one that is restarted meanwhile is waited for, but not for ever. */
+static int get_again(const struct ctl *ctl, const char *path, json_t **ret_json)
+{
+	struct ctl silent = *ctl;
+	int64_t began_ms = clock_ms();
+	int r;
+
+	silent.silent = true;
+	r = client_call(&silent, "GET", path, NULL, ret_json);
+	if (r != CTL_NO_AGENT)
+		return r;
+	fprintf(stderr, "%ssluicectl: no agent answers; the drain stays, and the next one is waited for\n",
+		isatty(STDERR_FILENO) ? "\r\033[K" : "");
+	while (r == CTL_NO_AGENT && clock_ms() - began_ms < AGENT_BACK_MS) {
+		pause_ms(WAIT_POLL_MS);
+		r = client_call(&silent, "GET", path, NULL, ret_json);
+	}
+	return r == CTL_NO_AGENT ? client_call(ctl, "GET", path, NULL, ret_json) : r;
+}
+
+/* How it ended: CTL_OK, CTL_DEADLINE, or CTL_REFUSED after a line. */
+static int how_ended(const json_t *node)
+{
+	const json_t *drain = json_object_get(node, "drain");
+	const char *state = json_string_value(json_object_get(node, "state")) ?: "";
+	const char *left = json_string_value(json_object_get(drain, "deadline_left")) ?: "";
+
+	if (!json_is_object(drain)) {
+		fprintf(stderr, "sluicectl: somebody put the node back\n");
+		return CTL_REFUSED;
+	}
+	return strcmp(state, "maintenance") || !strcmp(left, "nothing") ? CTL_OK : CTL_DEADLINE;
+}
+
+/* Returns how it ended, with the node as it is then in *json, or what the agent said. */
+static int wait_drained(const struct ctl *ctl, const char *node, json_t **json)
+{
+	bool tty = isatty(STDERR_FILENO), done = false;
 	char path[300];
-	int r = CTL_OK;
 
 	client_node_path(path, sizeof(path), node, "");
 	for (unsigned int n = 0; !done; n++) {
 		const json_t *drain;
-		json_t *json = NULL;
+		json_t *now = NULL;
+		int r = get_again(ctl, path, &now);
 
-		r = client_call(ctl, "GET", path, NULL, &json);
 		if (r != CTL_OK)
 			return r;
-		drain = json_object_get(json, "drain");
+		json_decref(*json);
+		*json = now;
+		drain = json_object_get(now, "drain");
 		done = !json_is_object(drain) || json_is_true(json_object_get(drain, "done"));
-		late = !strcmp(json_string_value(json_object_get(json, "state")) ?: "",
-			       "maintenance");
 		if (!done && (tty || n % (5000 / WAIT_POLL_MS) == 0))
 			show_progress(drain, tty);
-		if (done && json_is_null(drain)) {
-			fprintf(stderr, "%ssluicectl: somebody put the node back\n",
-				tty ? "\r\033[K" : "");
-			r = CTL_REFUSED;
-		}
-		json_decref(json);
 		if (!done)
-			nanosleep(&pause, NULL);
+			pause_ms(WAIT_POLL_MS);
 	}
 	if (tty)
 		fprintf(stderr, "\r\033[K");
-	return r == CTL_OK && late ? CTL_DEADLINE : r;
+	return how_ended(*json);
+}
+
+static const char *late_said(const json_t *node)
+{
+	const json_t *drain = json_object_get(node, "drain");
+	const char *left = json_string_value(json_object_get(drain, "deadline_left"));
+
+	if (!left)
+		return "taken out of service, or its deadline passed: what was left was reset";
+	return !strcmp(left, "unknown") ? "deadline passed: what was left, if anything, was reset "
+					  "(its server does not say what runs)"
+					: "deadline passed: what was left was reset";
 }
 
 static const char *drain_said(const struct drain_options *opt, char *buf, size_t size)
@@ -266,11 +320,11 @@ int cmd_drain(const struct ctl *ctl, int argc, char **argv)
 	if (r != CTL_OK)
 		return r;
 	if (opt.wait && !opt.now)
-		r = wait_drained(ctl, opt.node);
+		r = wait_drained(ctl, opt.node, &json);
 	if (r == CTL_OK)
 		say_node(ctl, json, drain_said(&opt, said, sizeof(said)));
 	else if (r == CTL_DEADLINE)
-		say_node(ctl, json, "deadline passed: what was left was reset");
+		say_node(ctl, json, late_said(json));
 	json_decref(json);
 	return r;
 }

@@ -9,6 +9,7 @@
 struct ctl {
 	const char *socket;
 	bool json;
+	bool silent; /* that no agent answers is not worth a line: it is asked again */
 };
 
 enum ctl_status {

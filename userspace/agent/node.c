@@ -525,6 +525,7 @@ void node_order(struct node *node, enum node_order order, uint64_t deadline_ms, 
 	struct health_change change;
 
 	node->drain_deadline_ms = order == NODE_ORDER_DRAIN ? deadline_ms : 0;
+	node->cut = NODE_CUT_NONE;
 	node->idle_since_ms = node->silent_since_ms = -1;
 	if (health_order(&node->health, &node->health_settings, state_of_order(order), now_ms,
 			 &change))

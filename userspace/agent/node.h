@@ -36,6 +36,14 @@ struct node_page {
 	char cause[PROBE_CAUSE_MAX];
 };
 
+/* What a drain's deadline found when it passed. */
+enum node_cut {
+	NODE_CUT_NONE = 0, /* none passed, or it did before this agent began */
+	NODE_CUT_NOTHING,  /* the node was empty */
+	NODE_CUT_WORK,	   /* connections or requests, which are reset */
+	NODE_CUT_UNKNOWN,  /* its server does not say what runs */
+};
+
 struct node {
 	struct agent *agent;
 	struct pool *pool;
@@ -75,6 +83,7 @@ struct node {
 	bool weight_limited;
 	uint64_t drain_deadline_ms; /* CLOCK_BOOTTIME; 0: none */
 	bool gone; /* from its pool's discovery: serves until others are ready */
+	enum node_cut cut;
 	int64_t idle_since_ms; /* draining: nothing running, waiting or open since; -1: not so */
 	int64_t silent_since_ms; /* draining: no packet went to it since; -1: not looked yet */
 	uint64_t packets_seen;	 /* by then */

@@ -78,6 +78,47 @@ static bool is_idle(const struct node *node, int64_t now_ms)
 	return !node->packets_seen || now_ms - node->silent_since_ms >= silence_ms;
 }
 
+const char *node_cut_name(enum node_cut cut)
+{
+	static const char *const names[] = {[NODE_CUT_NOTHING] = "nothing",
+					    [NODE_CUT_WORK] = "work",
+					    [NODE_CUT_UNKNOWN] = "unknown"};
+
+	return names[cut];
+}
+
+static enum node_cut what_is_left(const struct node *node, int64_t now_ms)
+{
+	double requests = 0;
+
+	(void)node_requests(node, now_ms, &requests);
+	if (requests > 0 || node_live_flows(node) > 0)
+		return NODE_CUT_WORK;
+	return node_is_drained(node, now_ms) ? NODE_CUT_NOTHING : NODE_CUT_UNKNOWN;
+}
+
+static void pass_deadline(struct node *node, int64_t now_ms)
+{
+	static const char *const said[] = {
+		[NODE_CUT_NOTHING] = "nothing was left",
+		[NODE_CUT_WORK] = "its remaining flows are reset",
+		[NODE_CUT_UNKNOWN] = "flows that remain, which its server does not tell, are reset",
+	};
+	enum node_cut cut = what_is_left(node, now_ms);
+
+	notice(&node->pool->notices, NOTICE_CUT, now_ms,
+	       cut == NODE_CUT_NOTHING ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+	       "node %s/%s: drain deadline passed: %s", node->pool->name, node->name, said[cut]);
+	node_order(node, NODE_ORDER_MAINTENANCE, 0, now_ms);
+	node->cut = cut;
+}
+
+/* Empty, but not for as long as it takes to be sure. */
+static bool seems_drained(const struct node *node, int64_t now_ms)
+{
+	return node->idle_since_ms >= 0 && !node_is_drained(node, now_ms);
+}
+
 void node_drain_tick(struct node *node, int64_t now_ms)
 {
 	if (node->health.operator != LB_STATE_DRAINING)
@@ -88,12 +129,9 @@ void node_drain_tick(struct node *node, int64_t now_ms)
 	else if (node->idle_since_ms < 0)
 		node->idle_since_ms = now_ms;
 	scan_request(node->agent->scan);
-	if (node->drain_deadline_ms && agent_boottime_ms() >= node->drain_deadline_ms) {
-		notice(&node->pool->notices, NOTICE_CUT, now_ms, LOG_LEVEL_WARN,
-		       "node %s/%s: drain deadline passed: its remaining flows are reset",
-		       node->pool->name, node->name);
-		node_order(node, NODE_ORDER_MAINTENANCE, 0, now_ms);
-	}
+	if (node->drain_deadline_ms && agent_boottime_ms() >= node->drain_deadline_ms &&
+	    !seems_drained(node, now_ms))
+		pass_deadline(node, now_ms);
 }
 
 bool node_is_drained(const struct node *node, int64_t now_ms)

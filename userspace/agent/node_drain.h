@@ -25,8 +25,14 @@ uint32_t node_live_flows(const struct node *node);
 /* How long nothing may go to the node before it counts as empty; 0: that is known otherwise. */
 int64_t node_drain_silence_ms(const struct node *node, int64_t now_ms);
 
-/* A deadline that passes; what node_is_drained() goes by. Once a tick, whatever the state. */
+/*
+ * A deadline that passes; what node_is_drained() goes by. Once a tick, whatever the state. A node that
+ * seems empty at its deadline gets the rest of the second that it takes to be sure of it.
+ */
 void node_drain_tick(struct node *node, int64_t now_ms);
+
+/* "nothing", "work", "unknown"; NULL for none. */
+const char *node_cut_name(enum node_cut cut);
 
 /* Draining, and empty for a second; or in maintenance. */
 bool node_is_drained(const struct node *node, int64_t now_ms);

@@ -87,9 +87,9 @@ static json_t *report_drain(const struct node *node, int64_t now_ms)
 						: 0);
 	if (silence_ms && node->silent_since_ms >= 0)
 		left = json_integer(MAX(node->silent_since_ms + silence_ms - now_ms, 0));
-	return json_pack("{sb si so so so}", "done", node_is_drained(node, now_ms), "live_flows",
+	return json_pack("{sb si so so so ss?}", "done", node_is_drained(node, now_ms), "live_flows",
 			 (int)live, "requests", requests, "deadline_in_ms", deadline,
-			 "silence_left_ms", left);
+			 "silence_left_ms", left, "deadline_left", node_cut_name(node->cut));
 }
 
 json_t *report_node(const struct node *node, int64_t now_ms)
