@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Nodes that cannot be reached, and nodes whose answers are broken: the others go on."""
 import contextlib
+import os
 import random
 import socket
 import threading
@@ -192,6 +193,26 @@ def busy_is_not_dead(t):
     s.agent.wait_states(node1="unhealthy", timeout_s=8)
     server.control(reset=True)
     s.agent.wait_all()
+
+
+@case("an agent that may open far too few files leaves some to the operator, and says what is missing")
+def few_files(t):
+    s = Service(t, nodes=1, start=False, pool={
+        "check": {"interval": "100ms", "connect_timeout": "5s"},
+        "load": {"interval": "100ms", "timeout": "5s"}})
+    # each of them holds two sockets, waiting for an answer to ARP or to SYN
+    s.pool["nodes"] += [{"name": f"silent{i}", "address": f"10.77.1.{i}"} for i in range(110, 210)]
+    s.agent.write_config(s.config)
+    s.agent.start(before=("prlimit", "--nofile=256:256", "setpriv", "--bounding-set=-sys_resource",
+                          "--inh-caps=-sys_resource"))
+    s.agent.wait_log("warning 101 nodes take up to .* may open only 256 files", 5)
+    wait_until(lambda: "files" in s.agent.nodes()["silent200"]["check"]["detail"], 10,
+               "a check finds no descriptor")
+    holds_for(lambda: len(os.listdir(f"/proc/{s.agent.pid}/fd")) < 256 - 64, 3,
+              "descriptors are left to the operator")
+    equal(s.agent.ctl("reload")["result"], "reloaded", "a reload")
+    metrics = s.agent.host.run(["curl", "-sSf", "http://127.0.0.1:9911/metrics"]).stdout
+    assert "sluice_" in metrics, metrics[:200]
 
 
 @case("every node down and back again: connections go to this host, then to the nodes at once")

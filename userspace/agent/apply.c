@@ -5,14 +5,14 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "userspace/agent/discovery.h"
+#include "userspace/agent/files.h"
 #include "userspace/agent/nat.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
 
-#define FILES_SPARE 200 /* maps, sockets to listen on, some clients */
+#define FILES_SPARE (FILES_KEPT + 104) /* maps, sockets to listen on, some clients */
 
 static int fail(struct attach_error *err, int r, const char *what, const char *name)
 {
@@ -475,18 +475,17 @@ static void release_adopted_pools(struct agent *agent)
 static void check_files(const struct agent *agent)
 {
 	uint32_t nodes = 0, connections = 0;
-	struct rlimit lim;
+	uint32_t limit = files_limit();
 
 	for (uint32_t i = 0; i < agent->n_pools; i++) {
 		nodes += agent->pools[i]->n_nodes;
 		connections += agent->pools[i]->n_nodes * (1 + agent->pools[i]->cfg->load->n_pages);
 	}
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == RLIM_INFINITY ||
-	    connections + FILES_SPARE <= lim.rlim_cur)
+	if (connections + FILES_SPARE <= limit)
 		return;
-	log_warn("%u nodes take up to %u connections, and this process may open only %llu files: "
+	log_warn("%u nodes take up to %u connections, and this process may open only %u files: "
 		 "checks will be missing; raise the limit (LimitNOFILE= of the unit)", nodes,
-		 connections, (unsigned long long)lim.rlim_cur);
+		 connections, limit);
 }
 
 /*

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "userspace/agent/curl_loop_internal.h"
+#include "userspace/agent/files.h"
 #include "userspace/lib/cleanup.h"
 
 static void on_event(void *userdata, int fd, uint32_t events);
@@ -151,7 +152,8 @@ curl_socket_t curl_slot_on_open(void *userdata, curlsocktype purpose, struct cur
 	struct slot *slot;
 
 	(void)purpose;
-	fd = socket(sa->family, sa->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, sa->protocol);
+	fd = files_admit(
+		socket(sa->family, sa->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, sa->protocol));
 	if (fd < 0) {
 		req->open_errno = errno;
 		return CURL_SOCKET_BAD;

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "userspace/agent/fallback_priv.h"
+#include "userspace/agent/files.h"
 #include "userspace/lib/cleanup.h"
 
 #define BACKLOG	     65535 /* as much as net.core.somaxconn allows */
@@ -47,7 +48,8 @@ static int accept_one(struct fallback_server *server, const struct fallback_list
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 	struct endpoint peer;
-	int fd = accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = files_admit(
+		accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
 
 	if (fd < 0)
 		return -errno;

@@ -7,6 +7,7 @@
  * second and scraped every two took a quarter of a core for that alone. Here it is send(), recv()
  * and http1.c. Limits and outcomes are the same, and so are the tests.
  */
+#include "userspace/agent/files.h"
 #include "userspace/agent/probe_internal.h"
 
 #include <assert.h>
@@ -381,7 +382,7 @@ static void open_socket(struct probe *p)
 	p->reused = false;
 	p->answered = false;
 	p->began_us = clock_us();
-	p->fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	p->fd = files_admit(socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 	if (p->fd < 0) {
 		fail_local(p, errno);
 		return;
