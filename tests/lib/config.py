@@ -6,6 +6,7 @@ from sluice_testbed import Testbed
 
 from tests.lib.mock import PORT
 
+HASH_KEY = "8d0c1b7a6e94f3525f1e8c0d9b3a4726"  # any but the public one, which is warned of
 # Quicker than the defaults, so that tests of transitions take seconds.
 QUICK_CHECK = {"interval": "200ms", "timeout": "1s"}
 QUICK_LOAD = {"interval": "200ms", "timeout": "500ms"}
@@ -58,4 +59,4 @@ def one_pool(
     }
     settings.update(pool or {})
     families = (family,) if settings["mode"] == "nat" else (4, 6)
-    return {"pools": [settings], "vips": vips(testbed, settings["name"], port, families), **top}
+    return {"hash_key": HASH_KEY, "pools": [settings], "vips": vips(testbed, settings["name"], port, families), **top}

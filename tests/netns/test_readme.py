@@ -128,12 +128,20 @@ def poll_mode_typed(t):
     equal(dpdk.stop(), 0, "exit status of sluice-dpdk")
 
 
+def make_key(t) -> None:
+    """As the README makes it."""
+    [command] = re.findall(r"^\(umask.*hash\.key\)", "\n".join(blocks(section("On a real machine"))),
+                           re.MULTILINE)
+    subprocess.run(["sh", "-c", command.replace("/etc/sluice", t.log_dir)], timeout=10, check=True)
+
+
 @case("the page on poll mode: its configuration and each device are accepted")
 def poll_mode_configuration(t):
     t.need("sluicectl")
     text = blocks(section("On a real machine"), "yaml")
     forms = re.findall(r'`("[^"`]*")`', page(POLL_MODE))
     assert len(forms) >= 8, forms
+    make_key(t)
     for form in ['"0000:01:00.0"', *forms]:
         path = os.path.join(t.log_dir, "poll.yaml")
         whole = re.sub(r"interfaces:\n(?:  .*\n)+", "", text[0]) + \
@@ -151,6 +159,7 @@ def configuration(t):
     [first] = blocks(section("On a real machine"), "yaml")
     [more] = blocks(section("Pools as they are in real life", "userspace/operating.md"), "yaml")
     head, vips = first.split("vips:\n")
+    make_key(t)
     for name, text in (("first", first), ("more", head + more + vips)):
         path = os.path.join(t.log_dir, f"{name}.yaml")
         for named in re.findall(r"/etc/sluice/([a-z.]+)", text):

@@ -402,6 +402,19 @@ def check_config(t):
     done = agent.ctl_run("check-config", agent.config_path)
     equal((done.returncode, done.stderr), (DONE, ""), "a good file")
     assert "2 VIPs, 1 pools: good" in done.stdout, done.stdout
+    agent.write_config({k: v for k, v in service.config.items() if k != "hash_key"})
+    done = agent.ctl_run("check-config", agent.config_path)
+    equal((done.returncode, done.stderr.count("\n")), (DONE, 1), "a file without a key")
+    assert done.stderr.startswith(f"{agent.config_path}: warning: hash_key is not set"), done.stderr
+    answer = json.loads(agent.ctl_run("--json", "check-config", agent.config_path).stdout)
+    equal((answer["good"], len(answer["warnings"])), (True, 1), "as JSON")
+    agent.start()
+    agent.wait_log("warning hash_key is not set", 5)
+    equal(agent.ctl("status")["warnings"], [w.split("warning: ")[1] for w in [done.stderr.strip()]],
+          "warnings in the status")
+    assert "Warning: hash_key is not set" in agent.ctl_run("status").stdout, "status as text"
+    equal(agent.ctl("reload")["result"], "reloaded", "a reload")
+    equal(agent.process.output().count("hash_key is not set"), 1, "warnings in the log")
     service.pool["mode"] = "teleport"
     service.pool["check"]["ca_file"] = "/nowhere/ca.pem"
     agent.write_config(service.config)

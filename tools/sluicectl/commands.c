@@ -373,31 +373,42 @@ int cmd_weight(const struct ctl *ctl, int argc, char **argv)
 
 /* --- the agent -------------------------------------------------------------------------------- */
 
+static json_t *texts_of(const struct config_errors *errs)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < errs->n; i++)
+		json_array_append_new(list, json_string(errs->items[i].text));
+	return list;
+}
+
 int cmd_check_config(const struct ctl *ctl, int argc, char **argv)
 {
-	struct config_errors errs = {};
+	struct config_errors errs = {}, warnings = {};
 	struct config *cfg = NULL;
-	json_t *list = json_array();
 	int r;
 
 	(void)argc;
 	r = config_load(argv[0], &cfg, &errs);
 	if (r == 0)
 		(void)config_check_files(cfg, &errs);
-	for (uint32_t i = 0; i < errs.n; i++)
-		json_array_append_new(list, json_string(errs.items[i].text));
+	if (r == 0)
+		config_warnings(cfg, &warnings);
 	if (ctl->json) {
-		json_t *json = json_pack("{sb so}", "good", errs.n == 0, "errors", list);
+		json_t *json = json_pack("{sb so so}", "good", errs.n == 0, "errors", texts_of(&errs),
+					 "warnings", texts_of(&warnings));
 
 		show_json(json);
 		json_decref(json);
 	} else {
 		config_errors_print(&errs, stderr);
+		for (uint32_t i = 0; i < warnings.n; i++)
+			fprintf(stderr, "%s: warning: %s\n", argv[0], warnings.items[i].text);
 		if (!errs.n)
 			printf("%s: %u VIPs, %u pools: good\n", argv[0], cfg->n_vips, cfg->n_pools);
-		json_decref(list);
 	}
 	r = errs.n ? CTL_REFUSED : CTL_OK;
+	config_errors_free(&warnings);
 	config_errors_free(&errs);
 	config_free(&cfg);
 	return r;

@@ -253,8 +253,9 @@ static void show_interfaces(const json_t *list)
 
 void show_status(const json_t *json)
 {
-	const json_t *flows = json_object_get(json, "flows");
+	const json_t *flows = json_object_get(json, "flows"), *warning;
 	char uptime[32];
+	size_t i;
 
 	printf("sluiced %s (map layout %lld), pid %lld, up %s, configuration %s\n",
 	       str(json, "version"), num(json, "map_layout"), num(json, "pid"),
@@ -262,6 +263,10 @@ void show_status(const json_t *json)
 	if (*str(json, "reload_error")) {
 		table_paint(TABLE_BAD, "LAST RELOAD REFUSED: ");
 		puts(str(json, "reload_error"));
+	}
+	json_array_foreach(json_object_get(json, "warnings"), i, warning) {
+		table_paint(TABLE_WATCH, "Warning: ");
+		puts(json_string_value(warning));
 	}
 	show_interfaces(json_object_get(json, "interfaces"));
 	show_dataplane(json_object_get(json, "dataplane"));

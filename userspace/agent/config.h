@@ -38,6 +38,8 @@
 #define CONFIG_FILE_SIZE_MAX  (4u << 20)
 #define CONFIG_ERRORS_MAX     20
 #define CONFIG_HASH_KEY_SIZE  16
+/* The same on every host unless set, so that several ingress hosts agree out of the box. */
+#define CONFIG_HASH_KEY_PUBLIC "sluice-default-k"
 
 /* Enumerators start at 1, so that a forgotten field reads as none of them. */
 enum config_xdp_mode { CONFIG_XDP_NATIVE = 1, CONFIG_XDP_GENERIC };
@@ -308,6 +310,7 @@ struct config {
 	bool metrics_enabled;
 	struct endpoint metrics_listen;
 	uint8_t hash_key[CONFIG_HASH_KEY_SIZE];
+	const char *hash_key_file; /* that it is read from; NULL: none */
 	int64_t flow_idle_ms;
 	struct address source_ipv4; /* family 0: taken from the route */
 	struct address source_ipv6;
@@ -343,13 +346,25 @@ struct config_errors {
  * Read and check a file. Returns 0 and a configuration that the caller owns; or, with *ret
  * untouched and at least one error in errs: -EINVAL for what the file says, -EFBIG if it is over
  * CONFIG_FILE_SIZE_MAX, -ENOENT, -EACCES … if it cannot be read, -ENOMEM.
- * Only reads the file named: files it mentions (certificates …) are not opened.
+ * Only reads the file named, and its hash_key_file: others it mentions (certificates …) are not opened.
  */
 int config_load(const char *path, struct config **ret, struct config_errors *errs);
 
-/* The same from len bytes at buf, which need no NUL; name stands for the file in messages. */
+/*
+ * The same from len bytes at buf, which need no NUL; name stands for the file in messages. Opens no
+ * file: config_read_key() is left to do.
+ */
 int config_load_buffer(const char *name, const char *buf, size_t len, struct config **ret,
 		       struct config_errors *errs);
+
+/*
+ * hash_key from hash_key_file, if that is given. Returns 0; -EINVAL, -ENOENT, -EACCES … with an error
+ * in errs.
+ */
+int config_read_key(struct config *cfg, struct config_errors *errs);
+
+/* What is in order and yet not well, each a line for the operator. */
+void config_warnings(const struct config *cfg, struct config_errors *ret);
 
 /*
  * Whether the files it names can be read, for a checker: they may come and go later. Returns 0, or

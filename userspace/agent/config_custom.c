@@ -9,7 +9,7 @@
 #include "userspace/lib/cleanup.h"
 
 /* Text of a scalar; NULL, with an error that says what was expected, for anything else. */
-static const char *scalar_text(struct config_ctx *ctx, const struct yaml_node *node,
+const char *config_scalar_text(struct config_ctx *ctx, const struct yaml_node *node,
 			       const struct config_path *path, const char *expected)
 {
 	if (node->kind == YAML_SCALAR && !node->is_null)
@@ -51,7 +51,7 @@ static void listen_parse(struct config_ctx *ctx, const struct schema_field *fiel
 {
 	static const char expected[] = "an address and port, such as 127.0.0.1:9911 or [::1]:9911, "
 				       "or off";
-	const char *text = scalar_text(ctx, node, path, expected);
+	const char *text = config_scalar_text(ctx, node, path, expected);
 	struct config *cfg = base;
 
 	(void)field;
@@ -80,7 +80,7 @@ static void socket_mode_parse(struct config_ctx *ctx, const struct schema_field 
 			      void *base)
 {
 	static const char expected[] = "permissions in octal, such as 0660";
-	const char *text = scalar_text(ctx, node, path, expected);
+	const char *text = config_scalar_text(ctx, node, path, expected);
 	struct config *cfg = base;
 
 	(void)field;
@@ -101,56 +101,6 @@ static void socket_mode_format(const void *base, char *buf, size_t size)
 }
 
 const struct schema_custom custom_socket_mode = {socket_mode_parse, socket_mode_format};
-
-/* hash_key */
-
-static int hex_digit(char c)
-{
-	const char *digits = "0123456789abcdef", *p;
-
-	if (c >= 'A' && c <= 'F')
-		c = (char)(c - 'A' + 'a');
-	p = c ? strchr(digits, c) : NULL;
-	return p ? (int)(p - digits) : -1;
-}
-
-static void hash_key_parse(struct config_ctx *ctx, const struct schema_field *field,
-			   const struct yaml_node *node, const struct config_path *path, void *base)
-{
-	static const char expected[] = "32 hexadecimal digits";
-	const char *text = scalar_text(ctx, node, path, expected);
-	uint8_t key[CONFIG_HASH_KEY_SIZE];
-	struct config *cfg = base;
-
-	(void)field;
-	if (!text)
-		return;
-	for (size_t i = 0; i < sizeof(key); i++) {
-		int high = hex_digit(text[0]);
-		int low = high < 0 ? -1 : hex_digit(text[1]);
-
-		if (low < 0 || (i == sizeof(key) - 1 && text[2])) {
-			config_fail(ctx, node, path, "expected %s, found %zu characters%s",
-				    expected, strlen(node->text),
-				    strlen(node->text) == 32 ? " that are not all such" : "");
-			return;
-		}
-		key[i] = (uint8_t)(high << 4 | low);
-		text += 2;
-	}
-	memcpy(cfg->hash_key, key, sizeof(key));
-}
-
-static void hash_key_format(const void *base, char *buf, size_t size)
-{
-	const struct config *cfg = base;
-	size_t used = 0;
-
-	for (size_t i = 0; i < CONFIG_HASH_KEY_SIZE && used < size; i++)
-		used += (size_t)snprintf(buf + used, size - used, "%02x", cfg->hash_key[i]);
-}
-
-const struct schema_custom custom_hash_key = {hash_key_parse, hash_key_format};
 
 /* nat: a list of addresses of each family, and a range of ports */
 
@@ -260,7 +210,7 @@ static void nat_ports_parse(struct config_ctx *ctx, const struct schema_field *f
 {
 	static const char expected[] = "a range of at least 128 ports within 1024-65535, such as "
 				       "1024-32767";
-	const char *text = scalar_text(ctx, node, path, expected);
+	const char *text = config_scalar_text(ctx, node, path, expected);
 	struct config_nat *nat = &((struct config *)base)->nat;
 	uint16_t low, high;
 
@@ -343,7 +293,7 @@ static void expect_status_parse(struct config_ctx *ctx, const struct schema_fiel
 		const struct yaml_node *item = list ? node->items[i] : node;
 		struct config_path index = {.up = path, .index = i};
 		const struct config_path *at = list ? &index : path;
-		const char *text = scalar_text(ctx, item, at, expected);
+		const char *text = config_scalar_text(ctx, item, at, expected);
 		struct config_status_range r;
 
 		if (!text)
@@ -377,7 +327,7 @@ const struct schema_custom custom_expect_status = {expect_status_parse, expect_s
 static const struct preset *addon_find(struct config_ctx *ctx, const struct yaml_node *node,
 				       const struct config_path *path)
 {
-	const char *text = scalar_text(ctx, node, path, "the name of an add-on");
+	const char *text = config_scalar_text(ctx, node, path, "the name of an add-on");
 	const struct preset *addon = text ? preset_find(text) : NULL;
 
 	if (!text || (addon && addon->addon))

@@ -155,6 +155,15 @@ static void load_vips(struct config_ctx *ctx, const struct config_sources *src)
 	}
 }
 
+static void check_key(struct config_ctx *ctx, const struct yaml_node *root)
+{
+	const struct config_path path = {.key = "hash_key_file"};
+
+	if (ctx->cfg->hash_key_file && yaml_get(root, "hash_key"))
+		config_fail(ctx, yaml_get(root, path.key), &path,
+			    "hash_key is there too: give one of them");
+}
+
 /* The whole tree into ctx->cfg; errors to ctx. */
 static void load_tree(struct config_ctx *ctx, const struct yaml_node *root)
 {
@@ -168,6 +177,7 @@ static void load_tree(struct config_ctx *ctx, const struct yaml_node *root)
 				    yaml_kind_name(root));
 		return;
 	}
+	check_key(ctx, root);
 	src.defaults = yaml_get(root, "defaults");
 	src.interfaces = top_list(ctx, root, "interfaces", CONFIG_INTERFACES_MAX);
 	src.pools = top_list(ctx, root, "pools", CONFIG_POOLS_MAX);
@@ -288,6 +298,7 @@ int config_load_buffer(const char *name, const char *buf, size_t len, struct con
 int config_load(const char *path, struct config **ret, struct config_errors *errs)
 {
 	_cleanup_free_ char *buf = NULL;
+	struct config *cfg = NULL;
 	size_t len = 0;
 	int r;
 
@@ -304,5 +315,13 @@ int config_load(const char *path, struct config **ret, struct config_errors *err
 	}
 	if (r < 0)
 		return fail_file(errs, path, r);
-	return config_load_buffer(path, buf, len, ret, errs);
+	r = config_load_buffer(path, buf, len, &cfg, errs);
+	if (r == 0)
+		r = config_read_key(cfg, errs);
+	if (r < 0) {
+		config_free(&cfg);
+		return r;
+	}
+	*ret = cfg;
+	return 0;
 }

@@ -198,6 +198,7 @@ static const struct schema_field top_fields[] = {
 	      .flags = SCHEMA_RESTART | SCHEMA_NULLABLE),
 	SECTION("metrics", schema_metrics),
 	CUSTOM("hash_key", custom_hash_key, .flags = SCHEMA_DETACH | SCHEMA_SECRET),
+	FIELD(struct config, "hash_key_file", FILE, hash_key_file, .flags = SCHEMA_NULLABLE),
 	FIELD(struct config, "flow_idle", DURATION, flow_idle_ms, RANGE(SECOND, 7 * DAY)),
 	SECTION("source", schema_source),
 	SECTION("nat", schema_nat, .flags = SCHEMA_RESTART),
@@ -405,9 +406,6 @@ const struct schema schema_vip = SCHEMA(vip_fields);
 
 void config_defaults(struct config *cfg)
 {
-	/* The same on every host unless set, so that several ingress hosts agree out of the box. */
-	static const char key[CONFIG_HASH_KEY_SIZE + 1] = "sluice-default-k";
-
 	cfg->dataplane = CONFIG_DATAPLANE_XDP;
 	cfg->pin_dir = "/sys/fs/bpf/sluice";
 	cfg->socket = "/run/sluice/sluice.sock";
@@ -415,7 +413,7 @@ void config_defaults(struct config *cfg)
 	cfg->metrics_enabled = true;
 	if (endpoint_parse("127.0.0.1:9911", &cfg->metrics_listen) < 0)
 		abort();
-	memcpy(cfg->hash_key, key, CONFIG_HASH_KEY_SIZE);
+	memcpy(cfg->hash_key, CONFIG_HASH_KEY_PUBLIC, CONFIG_HASH_KEY_SIZE);
 	cfg->flow_idle_ms = 3600 * 1000;
 	cfg->nat.port_low = 1024;
 	cfg->nat.port_high = 32767; /* below the ports that Linux gives to its own connections */

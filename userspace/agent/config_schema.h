@@ -178,6 +178,10 @@ void schema_format(const struct schema_field *field, const void *base, char *buf
 int schema_scalar(struct config_ctx *ctx, const struct schema_field *field,
 		  const struct yaml_node *node, const struct config_path *path, void *dst);
 
+/* A single value's text, NULL if it is none or empty, which is reported: "expected …". */
+const char *config_scalar_text(struct config_ctx *ctx, const struct yaml_node *node,
+			       const struct config_path *path, const char *expected);
+
 /* Note an error at a place of the file; node NULL: the whole file; path NULL: no key. */
 void config_fail(struct config_ctx *ctx, const struct yaml_node *node,
 		 const struct config_path *path, const char *fmt, ...)

@@ -214,6 +214,10 @@ static enum MHD_Result order_diff(struct control *c, struct MHD_Connection *conn
 	struct config *cfg = NULL;
 	int r = config_load_buffer(c->agent->cfg->path, req->body, req->body_len, &cfg, &errs);
 
+	if (r == 0)
+		r = config_read_key(cfg, &errs);
+	if (r < 0)
+		config_free(&cfg);
 	if (r < 0)
 		return refuse_file(conn, 409, errs.n ? errs.items[0].text : strerror(-r), &errs);
 	config_errors_free(&errs);

@@ -91,6 +91,20 @@ static int parse_options(int argc, char **argv, struct options *opt)
 	return 0;
 }
 
+/* What is to be said once, and not at each reload. */
+static void warn(const struct config *cfg, bool to_log)
+{
+	struct config_errors list = {};
+
+	config_warnings(cfg, &list);
+	for (uint32_t i = 0; i < list.n; i++)
+		if (to_log)
+			log_warn("%s", list.items[i].text);
+		else
+			fprintf(stderr, "%s: warning: %s\n", cfg->path, list.items[i].text);
+	config_errors_free(&list);
+}
+
 static int load(const struct options *opt, struct config **ret_cfg)
 {
 	struct config_errors errs = {};
@@ -186,11 +200,13 @@ int main(int argc, char **argv)
 	if (r < 0)
 		return 1;
 	if (opt.check_only) {
+		warn(cfg, false);
 		printf("%s: %u VIPs, %u pools: good\n", opt.config, cfg->n_vips, cfg->n_pools);
 		config_free(&cfg);
 		return 0;
 	}
 	log_set_level(opt.debug ? LOG_LEVEL_DEBUG : (enum log_level)cfg->log_level);
+	warn(cfg, true);
 	raise_limits();
 	r = run(&opt, &cfg);
 	config_free(&cfg);

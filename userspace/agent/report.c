@@ -297,6 +297,18 @@ static json_t *report_attention(const struct agent *agent, int64_t now_ms)
 	return list;
 }
 
+static json_t *report_warnings(const struct config *cfg)
+{
+	struct config_errors list = {};
+	json_t *warnings = json_array();
+
+	config_warnings(cfg, &list);
+	for (uint32_t i = 0; i < list.n; i++)
+		json_array_append_new(warnings, json_string(list.items[i].text));
+	config_errors_free(&list);
+	return warnings;
+}
+
 json_t *report_status(const struct agent *agent, int64_t now_ms)
 {
 	json_t *pools = json_array();
@@ -327,6 +339,7 @@ json_t *report_status(const struct agent *agent, int64_t now_ms)
 	if (st) {
 		json_object_set_new(st, "map_layout", json_integer(LB_ABI_VERSION));
 		json_object_set_new(st, "pin_dir", json_string(agent->cfg->pin_dir));
+		json_object_set_new(st, "warnings", report_warnings(agent->cfg));
 		json_object_set_new(st, "attention", report_attention(agent, now_ms));
 		json_object_set_new(st, "checks", report_probes(agent));
 		json_object_set_new(st, "dataplane", report_dataplane(agent, now_ms));
