@@ -27,8 +27,8 @@
 #define SECOND	1000
 
 static const struct config_interface interfaces[] = {
-	{.name = "sl0", .mode = CONFIG_XDP_NATIVE, .priority = 20},
-	{.name = "sl2", .mode = CONFIG_XDP_GENERIC, .priority = 20},
+	{.name = "sl0", .mode = CONFIG_XDP_NATIVE, .priority = 20, .reattach = true},
+	{.name = "sl2", .mode = CONFIG_XDP_GENERIC, .priority = 20, .reattach = true},
 };
 
 static struct attach *attach;
@@ -142,25 +142,75 @@ static void test_taken_off_it_is_put_back_in_its_mode(void **state)
 	run("ip -d link show sl2 | grep -q xdpgeneric");
 }
 
-static void test_a_quarrel_slows_down(void **state)
+static void test_who_takes_it_off_each_time_means_it_until_a_reload(void **state)
 {
-	uint64_t repairs;
+	(void)state;
+	if (!is_alone())
+		skip();
+	for (int64_t ms = SECOND; ms < 120 * SECOND; ms += SECOND) {
+		run("ip link set sl0 xdp off");
+		interfaces_tick(watch, ms);
+	}
+	expect(0, "sl0: the packet program was taken off, and stays off, for it was taken off again", 4,
+	       3); /* at 1, 2, 4 s */
+	assert_int_equal(attached("sl0"), 0);
+	expect(1, "", 0, 0);
+	interfaces_apply(watch, interfaces, 2); /* a reload */
+	interfaces_tick(watch, 120 * SECOND);
+	expect(0, "", 4, 4);
+	assert_int_not_equal(attached("sl0"), 0);
+}
+
+static void test_taken_off_now_and_then_it_is_put_back_each_time(void **state)
+{
+	(void)state;
+	if (!is_alone())
+		skip();
+	for (uint64_t i = 1; i <= 6; i++) {
+		int64_t ms = (int64_t)i * (INTERFACES_CALM_MS + 5 * SECOND);
+
+		run("ip link set sl0 xdp off");
+		interfaces_tick(watch, ms);
+		expect(0, "", i, i);
+		interfaces_tick(watch, ms + 2 * SECOND);
+	}
+}
+
+static void test_what_is_not_to_be_put_back_is_reported(void **state)
+{
+	struct config_interface wanted[] = {interfaces[0], interfaces[1]};
 
 	(void)state;
 	if (!is_alone())
 		skip();
-	for (int64_t ms = 0; ms < 120 * SECOND; ms += SECOND) {
-		run("ip link set sl0 xdp off");
+	wanted[0].reattach = false;
+	interfaces_apply(watch, wanted, 2);
+	run("ip link set sl0 xdp off && ip link set sl2 xdpgeneric off");
+	for (int64_t ms = SECOND; ms < 5 * SECOND; ms += SECOND)
 		interfaces_tick(watch, ms);
+	expect(0, "sl0: the packet program was taken off, and stays off (reattach: false", 1, 0);
+	expect(1, "", 1, 1);
+	assert_int_equal(attached("sl0"), 0);
+	wanted[0].reattach = true;
+	interfaces_apply(watch, wanted, 2);
+	interfaces_tick(watch, 5 * SECOND);
+	expect(0, "", 1, 1);
+}
+
+static void test_a_device_that_comes_and_goes_is_no_quarrel(void **state)
+{
+	(void)state;
+	if (!is_alone())
+		skip();
+	for (int64_t ms = SECOND; ms < 120 * SECOND; ms += 2 * SECOND) {
+		run("ip link del sl2");
+		interfaces_tick(watch, ms);
+		run("ip link add sl2 type bridge && ip link set sl2 up");
+		interfaces_tick(watch, ms + SECOND);
 	}
-	repairs = interfaces_state(watch, 0).n_repairs;
-	assert_in_range(repairs, 5, 10); /* at 0, 1, 3, 7, 15, 31, 61, 91 s */
-	for (int64_t ms = 120 * SECOND; ms < 200 * SECOND; ms += SECOND)
-		interfaces_tick(watch, ms);
-	expect(0, "", repairs + 1, repairs + 1);
-	run("ip link set sl0 xdp off");
-	interfaces_tick(watch, 201 * SECOND); /* calm for a minute: at once again */
-	expect(0, "", repairs + 2, repairs + 2);
+	interfaces_tick(watch, 160 * SECOND);
+	assert_string_equal(interfaces_state(watch, 1).error, "");
+	assert_int_not_equal(attached("sl2"), 0);
 }
 
 static void test_another_program_is_reported_and_stays(void **state)
@@ -285,7 +335,10 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(test_nothing_happens_to_what_runs),
 		T(test_taken_off_it_is_put_back_in_its_mode),
-		T(test_a_quarrel_slows_down),
+		T(test_who_takes_it_off_each_time_means_it_until_a_reload),
+		T(test_taken_off_now_and_then_it_is_put_back_each_time),
+		T(test_what_is_not_to_be_put_back_is_reported),
+		T(test_a_device_that_comes_and_goes_is_no_quarrel),
 		T(test_another_program_is_reported_and_stays),
 		T(test_a_device_that_comes_back_gets_it_again),
 		T(test_what_cannot_be_put_back_is_said_and_tried_ever_more_rarely),

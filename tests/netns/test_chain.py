@@ -122,7 +122,7 @@ def is_joined(t):
 
 @case("a dispatcher that somebody takes off comes back whole; ours taken out of one that stays "
       "is told",
-      timeout_s=60, alone=True)
+      timeout_s=150, alone=True)
 def taken_off(t):
     chain = Chain(t)
     need_chains(t, chain)
@@ -143,8 +143,11 @@ def taken_off(t):
     wait_until(chain.all_healthy, 10, "all nodes are healthy")
     equal(programs(chain.host, chain.dev), both, "the chain after a restart")
     chain.carries()
+    chain.agent.restart(args=("--restart-to-repair",))
     chain.host.run(["xdp-loader", "unload", chain.dev, "--all"])
     chain.agent.wait_log("error +interface .*only root can put it into libxdp's dispatcher", 5)
-    chain.agent.restart()
+    equal(chain.agent.process.wait(90), 1, "exit status of an agent that is started again")
+    assert "to be started again as root" in chain.agent.process.output(), "why it ended"
+    chain.agent.start()
     wait_until(chain.all_healthy, 10, "all nodes are healthy")
     chain.carries()

@@ -379,7 +379,7 @@ static void missing_files_are_named_with_their_place(void **state)
 	assert_int_equal(config_check_files(cfg, &errs), -ENOENT);
 	assert_int_equal(errs.n, 8);
 	assert_string_equal(errs.items[0].text, FIXTURES
-			    "good_full.yaml:58:16: key 'pools[0].check.ca_file': cannot read "
+			    "good_full.yaml:59:16: key 'pools[0].check.ca_file': cannot read "
 			    "'" FIXTURES "ca.pem': No such file or directory");
 	config_errors_free(&errs);
 	config_free(&cfg);

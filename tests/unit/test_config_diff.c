@@ -292,6 +292,7 @@ static void every_key_of_the_full_file_is_compared(void **state)
 	static const char *const keys[] = {
 		"mode",
 		"priority",
+		"reattach",
 		"device",
 		"pin_dir",
 		"socket",

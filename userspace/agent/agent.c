@@ -24,6 +24,7 @@
 #define TRANSITION_BUDGET 65536 /* slots looked at in one tick */
 #define SCAN_STEPS_TICK	  8	/* steps of SCAN_BUDGET entries in one tick */
 #define REPLIES_PER_S	  20000 /* crafted answers of one CPU */
+#define REPAIR_AFTER_MS	  60000 /* since the start, a restart may put right what only root can */
 
 int64_t agent_now_ms(const struct agent *agent)
 {
@@ -280,6 +281,21 @@ static void step_held_up(struct agent *agent, int64_t now_ms)
 	agent->ticked_ms = now_ms;
 }
 
+/*
+ * What it takes root for is done at the start. Not right after one: if that did not help, or somebody
+ * undoes it each time, it happens once a minute and not all the time.
+ */
+static void step_repair(struct agent *agent, int64_t now_ms)
+{
+	if (!agent->started_again || now_ms - agent->started_ms < REPAIR_AFTER_MS ||
+	    !interfaces_need_root(agent->interfaces))
+		return;
+	log_error("ending with a failure, to be started again as root, which can attach the packet "
+		  "program");
+	agent->started_again = false;
+	(void)sd_event_exit(agent->event, -EPERM);
+}
+
 void agent_tick(struct agent *agent, int64_t now_ms)
 {
 	step_held_up(agent, now_ms);
@@ -293,6 +309,7 @@ void agent_tick(struct agent *agent, int64_t now_ms)
 	fallback_tick(agent->fallback, now_ms);
 	step_late(agent, now_ms);
 	interfaces_tick(agent->interfaces, now_ms);
+	step_repair(agent, now_ms);
 	(void)publish_end_transitions(agent->publish, (uint64_t)agent->cfg->flow_idle_ms,
 				      (uint64_t)now_ms, TRANSITION_BUDGET);
 	publish_heartbeat(agent->publish, (uint64_t)now_ms * 1000000);
@@ -453,6 +470,7 @@ int agent_new(sd_event *event, struct config **cfg, struct agent **ret_agent,
 		return r;
 	}
 	log_attached(agent);
+	interfaces_apply(agent->interfaces, (*cfg)->interfaces, (*cfg)->n_interfaces);
 	*cfg = NULL;
 	agent->ready = true;
 	*ret_agent = agent;

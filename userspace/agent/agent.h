@@ -39,6 +39,7 @@ struct agent {
 	struct config *cfg; /* in force */
 	struct file_watch *watch; /* of the configuration file, with watch: true; else NULL */
 	bool debug; /* --debug: log_level does not count */
+	bool started_again; /* --restart-to-repair: a service manager does so when it fails */
 	struct config_diff *diff; /* what a reload under way changes; else NULL */
 	struct attach *attach;
 	struct interfaces *interfaces;

@@ -33,6 +33,11 @@ const char *attach_detach_command(const char *pin_dir, char buf[ATTACH_COMMAND_M
 	return buf;
 }
 
+const char *attach_pin_dir(const struct attach *a)
+{
+	return a->pin_dir;
+}
+
 static struct attach *new_attach(const char *pin_dir)
 {
 	struct attach *a = calloc(1, sizeof(*a));

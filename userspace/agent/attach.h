@@ -93,15 +93,19 @@ int attach_interfaces(struct attach *a, const struct config_interface *interface
 
 /*
  * Look whether the program still runs where attach_status()[i] says. If it was taken off, or the
- * device was away and is back, attach it again; a program of somebody else stays. What was in
- * libxdp's dispatcher comes back with the whole dispatcher, as it was when the agent started.
+ * device was away and is back, attach it again if repair says so; a program of somebody else stays.
+ * What was in libxdp's dispatcher comes back with the whole dispatcher, as it was when the agent started.
  * Returns 0: it runs (err: on a device that is called otherwise now, if it is). 1: it runs again.
  * -EAGAIN: look again: this process had no descriptor or memory to look with, or a dispatcher has
  * just been taken off and libxdp may be about to remove its pins, too. -ENODEV: no such interface
- * now. -EEXIST: another program runs there. -EPERM: it was taken out of libxdp's dispatcher, or that
- * was taken apart: to join one takes root. Other -errno of the kernel.
+ * now. -EEXIST: another program runs there. -ECANCELED: it is off, and not to be attached. -EPERM: the
+ * dispatcher was taken apart, and to make one takes root. -EACCES: it was taken out of a dispatcher
+ * that stays, which nobody does by mistake. Other -errno of the kernel.
  */
-int attach_keep(struct attach *a, uint32_t i, struct attach_error *err);
+int attach_keep(struct attach *a, uint32_t i, bool repair, struct attach_error *err);
+
+/* Where things are pinned; owned by a. */
+const char *attach_pin_dir(const struct attach *a);
 
 /*
  * The start fails after all: take the program off where the last attach_interfaces() brought it to

@@ -105,7 +105,7 @@ static int look_at(const struct attach *a, const struct attach_status *st, int i
 				   "detach it (ip link set dev %s xdp off)", st->name, id, st->name);
 	/* The dispatcher is another when a program comes beside ours or leaves. */
 	if (attach_chain_part(a, ifindex, id) == ATTACH_PART_NOT)
-		return attach_fail(err, -EPERM,
+		return attach_fail(err, -EACCES,
 				   "%s: the packet program was taken out of libxdp's dispatcher, "
 				   "and only root can put it beside the programs there: restart "
 				   "the agent", st->name);
@@ -132,17 +132,20 @@ static int find_device(const struct attach_status *st, struct attach_error *err)
 
 /* Nothing runs on the device. libxdp takes a dispatcher off first, and then its pins away. */
 static int was_taken_off(struct attach *a, struct attach_status *st, int ifindex,
-			 struct attach_error *err)
+			 bool repair, struct attach_error *err)
 {
 	bool again = st->was_off;
 
 	st->was_off = true;
+	if (!repair)
+		return attach_fail(err, -ECANCELED, "%s: the packet program was taken off, and stays off",
+				   st->name);
 	if (st->how == ATTACH_HOW_DISPATCHER && !again)
 		return attach_fail(err, -EAGAIN, "%s: its dispatcher was taken off", st->name);
 	return put_back(a, st, ifindex, err);
 }
 
-int attach_keep(struct attach *a, uint32_t i, struct attach_error *err)
+int attach_keep(struct attach *a, uint32_t i, bool repair, struct attach_error *err)
 {
 	struct attach_status *st;
 	uint32_t id = 0;
@@ -164,7 +167,7 @@ int attach_keep(struct attach *a, uint32_t i, struct attach_error *err)
 				   strerror(-r));
 	if (id)
 		st->was_off = false;
-	r = id ? look_at(a, st, ifindex, id, err) : was_taken_off(a, st, ifindex, err);
+	r = id ? look_at(a, st, ifindex, id, err) : was_taken_off(a, st, ifindex, repair, err);
 	if (r < 0)
 		return r;
 	st->ifindex = ifindex;

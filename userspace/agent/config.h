@@ -81,6 +81,7 @@ struct config_interface {
 			       "net_tap0"); NULL: none named */
 	enum config_xdp_mode mode;
 	uint32_t priority; /* libxdp run priority, 0..99, lower runs earlier */
+	bool reattach;	   /* what somebody takes off is put back */
 };
 
 /* How a request to a node is made. */

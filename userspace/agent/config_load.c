@@ -57,6 +57,7 @@ static void load_interfaces(struct config_ctx *ctx, const struct yaml_node *list
 
 		f->mode = CONFIG_XDP_NATIVE;
 		f->priority = 50;
+		f->reattach = true;
 		schema_apply_item(ctx, &schema_interface, SCHEMA_TOP, "name", list->items[i], &path,
 				  f);
 		schema_need(ctx, &schema_interface, SCHEMA_TOP, list->items[i], &path, "name",

@@ -216,6 +216,7 @@ static const struct schema_field interface_fields[] = {
 	FIELD(struct config_interface, "name", TOKEN, name, RANGE(1, 15)),
 	FIELD(struct config_interface, "mode", WORD, mode, .words = xdp_modes),
 	FIELD(struct config_interface, "priority", U32, priority, RANGE(0, 99)),
+	FIELD(struct config_interface, "reattach", BOOL, reattach),
 	FIELD(struct config_interface, "device", TOKEN, device, .flags = SCHEMA_NULLABLE),
 };
 const struct schema schema_interface = SCHEMA(interface_fields);

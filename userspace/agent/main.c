@@ -24,12 +24,14 @@ struct options {
 	bool check_only;
 	bool debug;
 	bool keep_privileges;
+	bool restart_to_repair;
 };
 
 static void usage(FILE *out)
 {
 	fprintf(out,
 		"Usage: sluiced [--config FILE] [--check] [--debug] [--keep-privileges]\n"
+		"               [--restart-to-repair]\n"
 		"\n"
 		"The agent of Sluice: checks nodes, keeps the tables of the packet path.\n"
 		"Stopping it does not stop forwarding; 'sluicectl detach' does.\n"
@@ -40,6 +42,9 @@ static void usage(FILE *out)
 		"      --keep-privileges\n"
 		"                     stay root, with every system call, for debuggers and tracers;\n"
 		"                     otherwise what is not needed is given up after the start\n"
+		"      --restart-to-repair\n"
+		"                     end with status 1 when only root can attach the packet program\n"
+		"                     again: whoever runs this starts it again when it fails\n"
 		"      --version\n"
 		"  -h, --help\n"
 		"\n"
@@ -53,6 +58,7 @@ static int parse_options(int argc, char **argv, struct options *opt)
 		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
 		{"debug", no_argument, NULL, 'd'},	  {"version", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},	  {"keep-privileges", no_argument, NULL, 'p'},
+		{"restart-to-repair", no_argument, NULL, 'r'},
 		{},
 	};
 	int c;
@@ -71,6 +77,9 @@ static int parse_options(int argc, char **argv, struct options *opt)
 			break;
 		case 'p':
 			opt->keep_privileges = true;
+			break;
+		case 'r':
+			opt->restart_to_repair = true;
 			break;
 		case 'v':
 			printf("sluiced " SLUICE_VERSION "\nmap layout %d\n", LB_ABI_VERSION);
@@ -163,8 +172,10 @@ static int run(const struct options *opt, struct config **cfg)
 		return r;
 	}
 	r = agent_new(event, cfg, &agent, &err);
-	if (r == 0)
+	if (r == 0) {
 		agent->debug = opt->debug;
+		agent->started_again = opt->restart_to_repair;
+	}
 	if (r == 0)
 		r = control_new(agent, &control, &err);
 	if (r == 0)

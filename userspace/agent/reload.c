@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "userspace/agent/file_watch.h"
+#include "userspace/agent/interfaces.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/log.h"
 
@@ -104,6 +105,7 @@ static void finish_reload(struct agent *agent, struct config *cfg)
 {
 	agent->n_reloads++;
 	agent->reload_error[0] = '\0';
+	interfaces_apply(agent->interfaces, cfg->interfaces, cfg->n_interfaces);
 	if (!agent->debug)
 		log_set_level((enum log_level)cfg->log_level);
 	log_changes(agent->diff);
