@@ -205,6 +205,26 @@ static void many_aborts_degrade(void **state)
 	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
 }
 
+static void aborts_while_this_host_was_stopped_are_spread_over_that_time(void **state)
+{
+	struct node n = healthy();
+
+	(void)state;
+	n.s.aborts_high = 5;
+	n.s.samples = 1;
+	load_set(&n.sample, LOAD_RUNNING, 10);
+	load_set(&n.sample, LOAD_ABORTS, 0);
+	samples(&n, 1);
+	n.now_ms += 20000;
+	health_slept(&n.h, 20000);
+	load_set(&n.sample, LOAD_ABORTS, 40); /* two a second */
+	samples(&n, 1);
+	assert_int_equal(n.h.state, LB_STATE_HEALTHY);
+	load_set(&n.sample, LOAD_ABORTS, 50);
+	samples(&n, 1);
+	assert_int_equal(n.h.state, LB_STATE_DEGRADED);
+}
+
 static void a_degraded_node_goes_down_like_any_other(void **state)
 {
 	struct node n = degraded();
@@ -371,6 +391,7 @@ int main(void)
 		cmocka_unit_test(slow_answers_degrade_by_a_fixed_limit_without_a_pool),
 		cmocka_unit_test(answers_that_do_not_come_are_slow),
 		cmocka_unit_test(many_aborts_degrade),
+		cmocka_unit_test(aborts_while_this_host_was_stopped_are_spread_over_that_time),
 		cmocka_unit_test(a_degraded_node_goes_down_like_any_other),
 		cmocka_unit_test(degraded_while_warming_goes_on_warming_afterwards),
 		cmocka_unit_test(a_node_found_over_its_limit_is_never_healthy_for_a_moment),

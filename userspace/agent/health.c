@@ -156,7 +156,7 @@ void health_slept(struct health *h, int64_t ms)
 	shift(&h->progress_ms, ms);
 	shift(&h->frozen_ms, ms);
 	shift(&h->running_ms, ms);
-	shift(&h->aborts_ms, ms);
+	/* not aborts_ms: the node counted on meanwhile, and its rate is over that time */
 	shift(&h->leaving_ms, ms);
 	shift(&h->unanswered_ms, ms);
 }
