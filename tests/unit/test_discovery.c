@@ -474,6 +474,38 @@ static void test_nodes_of_the_file_have_precedence(void **state)
 	expect_nodes(f, "10.0.1.1 10.0.1.3 10.0.1.2");
 }
 
+static void test_a_node_that_is_to_leave_stays_when_the_file_names_it(void **state)
+{
+	struct fixture *f = *state;
+
+	configure(f, DNS, "");
+	tick(f, 0);
+	answer("10.0.1.1 10.0.1.2", 1000);
+	set_state(f, "10.0.1.1", LB_STATE_HEALTHY);
+	tick(f, 1000);
+	answer("10.0.1.2", 30000); /* which is not ready: the first serves on */
+	expect_nodes(f, "10.0.1.1(gone) 10.0.1.2");
+	configure(f, DNS, "[{address: 10.0.1.1}]");
+	expect_nodes(f, "10.0.1.1 10.0.1.2");
+	set_state(f, "10.0.1.2", LB_STATE_HEALTHY);
+	tick(f, 100000);
+	expect_nodes(f, "10.0.1.1 10.0.1.2");
+}
+
+static void test_a_name_that_the_file_gives_to_another_node_is_the_files(void **state)
+{
+	struct fixture *f = *state;
+
+	configure(f, DNS, "");
+	tick(f, 0);
+	answer("10.0.1.1 10.0.1.2", 30000);
+	configure(f, DNS, "[{name: 10.0.1.1, address: 10.0.5.5}]");
+	assert_int_equal(stats(f).nodes, 1);
+	expect_nodes(f, "10.0.1.2 10.0.1.1");
+	assert_int_equal(pool_find(&f->pool, "10.0.1.1")->endpoint.addr.v4.s_addr,
+			 htonl(0x0a000505));
+}
+
 static void test_another_source_keeps_nodes_until_it_answers(void **state)
 {
 	struct fixture *f = *state;
@@ -598,6 +630,8 @@ int main(void)
 		T(test_an_answer_that_cannot_be_taken_is_refused_whole),
 		T(test_more_than_all_pools_may_have_is_refused),
 		T(test_nodes_of_the_file_have_precedence),
+		T(test_a_node_that_is_to_leave_stays_when_the_file_names_it),
+		T(test_a_name_that_the_file_gives_to_another_node_is_the_files),
 		T(test_another_source_keeps_nodes_until_it_answers),
 		T(test_settings_change_without_a_question),
 		T(test_nodes_of_an_earlier_agent_stay_while_the_source_is_silent),

@@ -497,6 +497,30 @@ static void test_abandoned_page(void **state)
 	metrics_reader_free(&r);
 }
 
+/* Series that two metrics of a page share are looked for in that page alone. */
+static void test_series_of_an_earlier_page_are_gone(void **state)
+{
+	static const char *const expr[LOAD_FIELD_N] = {[LOAD_GPU_MEM] = "max(used / total)"};
+	static const char *const pages_of_one[] = {
+		"used{gpu=\"0\"} 9\ntotal{gpu=\"0\"} 10\n",
+		"used{gpu=\"1\"} 1\ntotal{gpu=\"1\"} 10\n",
+		"used{gpu=\"0\"} 9\ntotal{gpu=\"1\"} 10\n",
+	};
+	static const double want[] = {0.9, 0.1, NONE};
+	struct metrics_reader *r = reader_of(expr, METRIC_FORMAT_PROM, 0);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pages_of_one); i++) {
+		double fields[LOAD_FIELD_N] = {NONE, NONE, NONE, want[i], NONE, NONE, NONE};
+		struct load_sample s;
+
+		assert_int_equal(read_page(r, pages_of_one[i], strlen(pages_of_one[i]), 99,
+					   METRICS_END_FRAMED, &s), 0);
+		expect(pages_of_one[i], r, &s, fields);
+	}
+	metrics_reader_free(&r);
+}
+
 static void test_explanations(void **state)
 {
 	static const char *const expr[LOAD_FIELD_N] = {
@@ -629,6 +653,7 @@ int main(void)
 		cmocka_unit_test(test_page_limit),
 		cmocka_unit_test(test_open_last_line),
 		cmocka_unit_test(test_abandoned_page),
+		cmocka_unit_test(test_series_of_an_earlier_page_are_gone),
 		cmocka_unit_test(test_explanations),
 		cmocka_unit_test(test_stats),
 		cmocka_unit_test(test_watch),
