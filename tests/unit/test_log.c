@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "userspace/lib/log.h"
@@ -73,18 +74,48 @@ static void a_message_is_one_line_with_its_level(void **state)
 	assert_ptr_equal(strchr(buf, '\n'), buf + strlen(buf) - 1);
 }
 
+/* As systemd says which stream is the journal's: standard error, or another by so many inodes. */
+static void set_stream(unsigned long long off)
+{
+	struct stat st;
+	char text[64];
+
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	snprintf(text, sizeof(text), "%llu:%llu", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino + off);
+	setenv("JOURNAL_STREAM", text, 1);
+}
+
 static void the_journal_gets_priorities(void **state)
 {
 	struct pipe_log p = begin();
 	char buf[512];
 
 	(void)state;
-	setenv("JOURNAL_STREAM", "1:2", 1);
+	set_stream(0);
 	log_error("x");
 	unsetenv("JOURNAL_STREAM");
 	take(&p, buf, sizeof(buf));
 	end(&p);
 	assert_string_equal(buf, "<3>x\n");
+}
+
+static void a_stream_that_is_not_the_journals_gets_the_time(void **state)
+{
+	struct pipe_log p = begin();
+	char buf[512];
+
+	(void)state;
+	set_stream(1);
+	log_error("x");
+	setenv("JOURNAL_STREAM", "", 1);
+	log_error("y");
+	unsetenv("JOURNAL_STREAM");
+	take(&p, buf, sizeof(buf));
+	end(&p);
+	assert_null(strchr(buf, '<'));
+	assert_non_null(strstr(buf, " error   x\n"));
+	assert_non_null(strstr(buf, " error   y\n"));
 }
 
 static void a_long_message_is_cut(void **state)
@@ -156,6 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_message_is_one_line_with_its_level),
 		cmocka_unit_test(the_journal_gets_priorities),
+		cmocka_unit_test(a_stream_that_is_not_the_journals_gets_the_time),
 		cmocka_unit_test(a_long_message_is_cut),
 		cmocka_unit_test(a_stuck_reader_loses_lines_and_is_told),
 		cmocka_unit_test(a_full_disk_is_no_error),

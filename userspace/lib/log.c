@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +43,20 @@ static const char *level_word(enum log_level level)
 	return "?";
 }
 
+/*
+ * Whether lines go to the journal itself (systemd.exec(5)): what a service starts inherits the variable,
+ * shells in terminals that are services, too, and may write elsewhere.
+ */
+static bool goes_to_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 /* Returns the length of the prefix written to buf. */
 static size_t prefix(char *buf, size_t size, enum log_level level)
 {
@@ -50,7 +65,7 @@ static size_t prefix(char *buf, size_t size, enum log_level level)
 	char clock[32];
 	int n;
 
-	if (getenv("JOURNAL_STREAM")) {
+	if (goes_to_journal()) {
 		n = snprintf(buf, size, "<%d>", level);
 		return (size_t)n;
 	}
