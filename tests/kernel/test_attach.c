@@ -180,6 +180,30 @@ static void test_foreign_program_is_not_replaced(void **state)
 	assert_int_equal(attached("sl1", NULL), id);
 }
 
+static void test_another_sluice_is_named_as_such(void **state)
+{
+	struct attach_settings second = settings;
+	struct attach_error err;
+	struct attach *a, *b;
+	uint32_t n;
+
+	(void)state;
+	second.pin_dir = PIN_DIR "-second";
+	a = open_ok(ATTACH_START_NEW);
+	interfaces_ok(a, veths, 1);
+	if (attach_status(a, &n)[0].how == ATTACH_HOW_ALONE) {
+		if (attach_open(&second, &b, &err) < 0)
+			fail_msg("%s", err.text);
+		assert_int_equal(attach_interfaces(b, veths, 1, &err), -EEXIST);
+		if (!strstr(err.text, "sl0: another Sluice forwards there"))
+			fail_msg("%s", err.text);
+		assert_int_equal(attach_detach(b, &err), 0);
+		attach_close(&b);
+		assert_int_not_equal(attached("sl0", NULL), 0);
+	}
+	attach_close(&a);
+}
+
 static void test_native_never_becomes_generic(void **state)
 {
 	struct config_interface dummy = {.name = "sl9", .mode = CONFIG_XDP_NATIVE};
@@ -441,6 +465,7 @@ int main(int argc, char **argv)
 		T(test_program_of_another_build_is_swapped),
 		T(test_failure_on_one_interface_undoes_the_others),
 		T(test_foreign_program_is_not_replaced),
+		T(test_another_sluice_is_named_as_such),
 		T(test_native_never_becomes_generic),
 		T(test_what_the_kernel_says_reaches_the_operator),
 		T(test_mode_of_a_running_program_is_not_changed),

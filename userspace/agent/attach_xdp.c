@@ -419,6 +419,21 @@ static int swap_alone(struct run *run, const struct config_interface *iface, str
 	return 0;
 }
 
+static int refuse_foreign(struct run *run, const struct config_interface *iface,
+			  const struct seen *seen)
+{
+	if (!strcmp(seen->name, ATTACH_PROGRAM_PIN))
+		return attach_fail(
+			run->err, -EEXIST,
+			"%s: another Sluice forwards there (program %u has other maps than those in %s): "
+			"'sluicectl detach --pin-dir' with its directory, or, if that is gone, ip link "
+			"set dev %s xdp off", iface->name, seen->prog_id, run->a->pin_dir, iface->name);
+	return attach_fail(run->err, -EEXIST,
+			   "%s: another XDP program is attached (%s, id %u) and not through libxdp's "
+			   "dispatcher; detach it first (ip link set dev %s xdp off)",
+			   iface->name, seen->name, seen->prog_id, iface->name);
+}
+
 static int attach_one(struct run *run, const struct config_interface *iface)
 {
 	struct step *step = &run->steps[run->n_steps];
@@ -438,11 +453,7 @@ static int attach_one(struct run *run, const struct config_interface *iface)
 				   strerror(-r));
 	run->n_steps++;
 	if (before->kind == SEEN_FOREIGN)
-		return attach_fail(
-			run->err, -EEXIST,
-			"%s: another XDP program is attached (%s, id %u) and not through "
-			"libxdp's dispatcher; detach it first (ip link set dev %s xdp off)",
-			iface->name, before->name, before->prog_id, iface->name);
+		return refuse_foreign(run, iface, before);
 	if (before->kind != SEEN_NONE && before->mode != iface->mode)
 		return attach_fail(
 			run->err, -EBUSY,
