@@ -155,6 +155,21 @@ static void test_u64(void **state)
 	assert_int_equal(v, 7);
 }
 
+static void test_brief_is_never_an_exponent(void **state)
+{
+	static const struct {
+		double value;
+		const char *text;
+	} cases[] = {{0, "0"},	   {0.25, "0.25"},   {6.3, "6.3"},	 {12.345, "12.3"},
+		     {99.94, "99.9"}, {99.96, "100"}, {999.6, "1000"}, {1000, "1000"},
+		     {4000, "4000"}, {123456, "123456"}, {-2.5, "-2.5"}};
+	char buf[NUMBER_BRIEF_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_string_equal(number_brief(buf, cases[i].value), cases[i].text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +179,7 @@ int main(void)
 		cmocka_unit_test(test_double_rounds_as_strtod),
 		cmocka_unit_test(test_double_ignores_the_locale),
 		cmocka_unit_test(test_u64),
+		cmocka_unit_test(test_brief_is_never_an_exponent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

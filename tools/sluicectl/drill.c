@@ -13,6 +13,7 @@
 #include "tools/sluicectl/drill_plan.h"
 #include "tools/sluicectl/drill_probe.h"
 #include "tools/sluicectl/show.h"
+#include "userspace/lib/number.h"
 
 #define POLL_MS	      200
 #define RESTORE_TRIES 30 /* a second apart: the agent may be starting anew */
@@ -147,6 +148,7 @@ static const json_t *find_pool(const json_t *status, const char *name)
 static bool pool_can_spare(struct drill *d, const json_t *pool, const json_t *node)
 {
 	double capacity = real(pool, "capacity"), left = real(pool, "healthy");
+	char part[NUMBER_BRIEF_MAX], whole[NUMBER_BRIEF_MAX];
 
 	if (real(node, "effective_weight") > 0)
 		left -= real(node, "weight");
@@ -155,9 +157,10 @@ static bool pool_can_spare(struct drill *d, const json_t *pool, const json_t *no
 		return give_up(d, "pool %s is in trouble already", str(pool, "name"));
 	if (capacity <= 0 || left < d->plan.min_capacity * capacity || left <= 0)
 		return give_up(d,
-			       "without %s, %.3g of %.3g (%.0f %%) of pool %s would be left, less "
+			       "without %s, %s of %s (%.0f %%) of pool %s would be left, less "
 			       "than %.0f %%",
-			       str(node, "name"), left, capacity,
+			       str(node, "name"), number_brief(part, left),
+			       number_brief(whole, capacity),
 			       capacity > 0 ? 100 * left / capacity : 0, str(pool, "name"),
 			       100 * d->plan.min_capacity);
 	return true;

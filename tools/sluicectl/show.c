@@ -7,6 +7,7 @@
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/table.h"
 #include "userspace/lib/cleanup.h"
+#include "userspace/lib/number.h"
 
 #define CELL_MAX 160
 
@@ -79,10 +80,11 @@ static void backend_row(struct table *t, const json_t *b)
 	const json_t *load = json_object_get(b, "load"), *counters = json_object_get(b, "counters");
 	char weight[CELL_MAX], queue[CELL_MAX], running[CELL_MAX], kv[CELL_MAX], gpu[CELL_MAX];
 	char since[32], flows[32], cause[2 * CELL_MAX], name[2 * 64 + 2];
+	char effective[NUMBER_BRIEF_MAX];
 
 	snprintf(name, sizeof(name), "%s/%s", str(b, "pool"), str(b, "name"));
-	snprintf(weight, sizeof(weight), "%lld -> %.3g%s", num(b, "weight"),
-		 real(b, "effective_weight"), flag(b, "weight_set") ? " (set)" : "");
+	snprintf(weight, sizeof(weight), "%lld -> %s%s", num(b, "weight"),
+		 number_brief(effective, real(b, "effective_weight")), flag(b, "weight_set") ? " (set)" : "");
 	cell(queue, json_object_get(load, "queue"), "%.0f", 1);
 	cell(running, json_object_get(load, "running"), "%.0f", 1);
 	cell(kv, json_object_get(load, "kv"), "%.0f %%", 100);

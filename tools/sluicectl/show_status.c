@@ -8,6 +8,7 @@
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/table.h"
 #include "userspace/lib/cleanup.h"
+#include "userspace/lib/number.h"
 
 #define NOT_HEALTHY_MOST 20
 #define LOSS_SHOWN	 0.001
@@ -56,11 +57,13 @@ static void show_pools(const json_t *json)
 	size_t i;
 
 	json_array_foreach(json_object_get(json, "pools"), i, pool) {
-		char nodes[32], healthy[64], moving[32], state[256];
+		char part[NUMBER_BRIEF_MAX], whole[NUMBER_BRIEF_MAX];
+		char nodes[32], healthy[2 * NUMBER_BRIEF_MAX + 8], moving[32], state[256];
 
 		snprintf(nodes, sizeof(nodes), "%lld", num(pool, "nodes"));
-		snprintf(healthy, sizeof(healthy), "%.3g of %.3g", real(pool, "healthy"),
-			 real(pool, "capacity"));
+		snprintf(healthy, sizeof(healthy), "%s of %s",
+			 number_brief(part, real(pool, "healthy")),
+			 number_brief(whole, real(pool, "capacity")));
 		snprintf(moving, sizeof(moving), "%lld slots", num(pool, "slots_in_transition"));
 		pool_state(pool, state, sizeof(state));
 		table_row(&t, (const char *[]){str(pool, "name"), nodes, healthy, moving, state});

@@ -13,6 +13,7 @@
 #include "tools/sluicectl/top_rates.h"
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/duration.h"
+#include "userspace/lib/number.h"
 
 #define INTERVAL_MIN_MS 100
 #define INTERVAL_MAX_MS (60 * 60 * 1000)
@@ -137,7 +138,7 @@ static void show(const json_t *rates)
 	};
 	struct table t = {.columns = columns, .n_columns = ARRAY_SIZE(columns)};
 	double flows = 0, packets = 0, bits = 0;
-	char a[CELL], b[CELL], c[CELL], d[CELL], e[CELL], f[CELL], g[CELL], h[CELL], name[130];
+	char a[NUMBER_BRIEF_MAX], b[CELL], c[CELL], d[CELL], e[CELL], f[CELL], g[CELL], h[CELL], name[130];
 	const json_t *n;
 	size_t i;
 
@@ -148,7 +149,7 @@ static void show(const json_t *rates)
 		bits += real(n, "bits_per_s");
 		table_row(&t, (const char *[]){
 				      name, str(n, "state"),
-				      cell(a, n, "effective_weight", "%.3g", 1),
+				      number_brief(a, real(n, "effective_weight")),
 				      figure(b, real(n, "new_flows_per_s")),
 				      cell(c, n, "share", "%.1f %%", 100),
 				      figure(d, real(n, "packets_per_s")),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "userspace/agent/version.h"
+#include "userspace/lib/number.h"
 
 static const char head[] =
 	"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
@@ -117,7 +118,7 @@ static void put_vips(FILE *f, const struct agent *agent)
 static void put_node(FILE *f, const struct agent *agent, const struct node *node, int64_t now_ms)
 {
 	const char *state = health_state_name(node->health.state);
-	char text[ENDPOINT_TEXT_MAX];
+	char text[ENDPOINT_TEXT_MAX], brief[NUMBER_BRIEF_MAX];
 	struct lb_count n;
 
 	tables_backend_count(&agent->tables, node->id, &n);
@@ -126,8 +127,8 @@ static void put_node(FILE *f, const struct agent *agent, const struct node *node
 	put_cell(f, endpoint_format(&node->endpoint, text));
 	fprintf(f, "<td class=\"%s\">%s</td>", state, state);
 	put_seconds(f, now_ms - node->health.since_ms);
-	fprintf(f, "<td class=\"n\">%.3g of %u</td>", (double)node->effective / 1000,
-		node->weight);
+	fprintf(f, "<td class=\"n\">%s of %u</td>",
+		number_brief(brief, (double)node->effective / 1000), node->weight);
 	put_value(f, node, LOAD_QUEUE, 1, "");
 	put_value(f, node, LOAD_RUNNING, 1, "");
 	put_value(f, node, LOAD_KV, 100, " %");
@@ -141,11 +142,13 @@ static void put_pool(FILE *f, const struct agent *agent, const struct pool *pool
 		     uint32_t *left)
 {
 	uint32_t n = pool->n_nodes < *left ? pool->n_nodes : *left;
+	char part[NUMBER_BRIEF_MAX], whole[NUMBER_BRIEF_MAX];
 
 	fputs("<h2>Pool ", f);
 	put_text(f, pool->name);
-	fprintf(f, "</h2>\n<p>Healthy: %.3g of %.3g. Slots in transition: %u of %u.",
-		(double)pool->verdict.healthy / 1000, (double)pool->verdict.capacity / 1000,
+	fprintf(f, "</h2>\n<p>Healthy: %s of %s. Slots in transition: %u of %u.",
+		number_brief(part, (double)pool->verdict.healthy / 1000),
+		number_brief(whole, (double)pool->verdict.capacity / 1000),
 		publish_in_transition(agent->publish, pool->id), pool->n_slots);
 	if (pool->verdict.empty)
 		fputs(" <span class=\"bad\">No node left: this host answers.</span>", f);

@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -177,4 +178,10 @@ int number_parse_u64(const char *s, size_t len, uint64_t max, uint64_t *ret_valu
 		return -ERANGE;
 	*ret_value = v;
 	return 0;
+}
+
+const char *number_brief(char buf[NUMBER_BRIEF_MAX], double value)
+{
+	snprintf(buf, NUMBER_BRIEF_MAX, fabs(value) < 99.95 ? "%.3g" : "%.0f", value);
+	return buf;
 }
