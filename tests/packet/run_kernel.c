@@ -9,7 +9,6 @@
 #include <linux/bpf.h>
 #include <net/if.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +21,9 @@
 #include "balancer.skel.h"
 #include "decap.skel.h"
 #include "maps/nat.h"
+#include "tests/lib/bpf_print.h"
 #include "tests/packet/run_kernel.h"
+#include "tests/packet/world.h"
 
 static struct balancer_bpf *balancer;
 static struct decap_bpf *decap;
@@ -102,20 +103,6 @@ static int stay_on_cpu(uint32_t *ret_cpu)
 	return 0;
 }
 
-/* A refused program's log is a novel; its end says what is wrong. */
-static int print_end(enum libbpf_print_level level, const char *format, va_list ap)
-{
-	static char text[1 << 20];
-	int n;
-
-	if (level == LIBBPF_DEBUG)
-		return 0;
-	n = vsnprintf(text, sizeof(text), format, ap);
-	if (n >= (int)sizeof(text))
-		n = sizeof(text) - 1;
-	return fputs(n > 1500 ? text + n - 1500 : text, stderr);
-}
-
 static void kernel_close(struct runner *r)
 {
 	balancer_bpf__destroy(balancer);
@@ -130,7 +117,7 @@ static int kernel_open(struct runner *r)
 	uint32_t cpu;
 	int e;
 
-	libbpf_set_print(print_end);
+	libbpf_set_print(bpf_print_end);
 	if (unshare(CLONE_NEWNET) < 0)
 		return -errno;
 	e = stay_on_cpu(&cpu);
@@ -263,9 +250,7 @@ static void kernel_pass(struct runner *r, uint32_t ticks)
 	age_map(balancer->maps.half_open, offsetof(struct lb_flow, seen), ticks);
 	age_map(balancer->maps.nat_flows, offsetof(struct lb_nat_flow, seen), ticks);
 	age_map(balancer->maps.nat_replies, offsetof(struct lb_nat_reply, seen), ticks);
-	r->t.limit->entries_tick = ~0u;
-	r->t.limit->learn_tick = ~0u;
-	r->t.limit->replies_tick = ~0u;
+	world_refill(r);
 }
 
 /* Test runs come from the loopback device: that of a network of the test's own. */
@@ -283,22 +268,6 @@ static int kernel_set_mtu(struct runner *r, uint32_t mtu)
 	return e;
 }
 
-/* Buckets are refilled every 2^27 ns; go on in the first half of such a period. */
-static void kernel_settle(struct runner *r)
-{
-	const uint64_t period = 1ull << 27;
-	struct timespec now, wait = {0};
-	uint64_t into;
-
-	(void)r;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	into = ((uint64_t)now.tv_sec * 1000000000 + now.tv_nsec) % period;
-	if (into < period / 2 && into > period / 16)
-		return;
-	wait.tv_nsec = (period - into + period / 16) % period;
-	nanosleep(&wait, NULL);
-}
-
 struct runner runner_kernel = {
 	.name = "kernel",
 	.open = kernel_open,
@@ -312,5 +281,5 @@ struct runner runner_kernel = {
 	.ticks = kernel_ticks,
 	.pass = kernel_pass,
 	.set_mtu = kernel_set_mtu,
-	.settle = kernel_settle,
+	.settle = world_settle,
 };

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bpf/core/vip.h"
 #include "tests/packet/world.h"
@@ -189,6 +190,28 @@ void world_build(struct runner *r, const struct packet_case *c)
 	put_vip(&r->t, c, VIP_ID6, 6);
 	put_nat(&r->t, c);
 	world_set_slots(r, c, slot);
+}
+
+void world_refill(struct runner *r)
+{
+	r->t.limit->entries_tick = ~0u;
+	r->t.limit->learn_tick = ~0u;
+	r->t.limit->replies_tick = ~0u;
+}
+
+void world_settle(struct runner *r)
+{
+	const uint64_t period = 1ull << 27;
+	struct timespec now, wait = {0};
+	uint64_t into;
+
+	(void)r;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	into = ((uint64_t)now.tv_sec * 1000000000 + now.tv_nsec) % period;
+	if (into < period / 2 && into > period / 16)
+		return;
+	wait.tv_nsec = (period - into + period / 16) % period;
+	nanosleep(&wait, NULL);
 }
 
 struct lb_flow_key world_key(enum host who, int family, int sport)

@@ -13,6 +13,12 @@ void world_set_slots(struct runner *r, const struct packet_case *c, struct lb_sl
 void world_set_vip_flags(struct runner *r, uint32_t flags);
 void world_fill(struct runner *r, enum entry_table table);
 
+/* Time passed: the token buckets are refilled with the next packet. */
+void world_refill(struct runner *r);
+
+/* Buckets are refilled every 2^27 ns; go on in the first half of such a period of the real clock. */
+void world_settle(struct runner *r);
+
 /* Key of the flow from host's port to the VIP. family: 4 or 6. */
 struct lb_flow_key world_key(enum host who, int family, int sport);
 

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <jansson.h>
 #include <linux/bpf.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 
 #include "maps/vip.h"
 #include "tests/bench_programs.skel.h"
+#include "tests/lib/bpf_print.h"
 #include "tools/bench_packet/bench.h"
 #include "tools/lib/bench_run.h"
 #include "tools/lib/figures.h"
@@ -435,20 +435,6 @@ static int write_figures(struct bench *b, const char *path)
 	return r ? -EIO : 0;
 }
 
-/* A refused program's log is a novel; its end says what is wrong. */
-static int print_end(enum libbpf_print_level level, const char *format, va_list ap)
-{
-	static char text[1 << 20];
-	int n;
-
-	if (level == LIBBPF_DEBUG)
-		return 0;
-	n = vsnprintf(text, sizeof(text), format, ap);
-	if (n >= (int)sizeof(text))
-		n = sizeof(text) - 1;
-	return fputs(n > 1500 ? text + n - 1500 : text, stderr);
-}
-
 static int bench_all(struct bench *b, const char *path)
 {
 	int r = open_all(b);
@@ -487,7 +473,7 @@ int main(int argc, char **argv)
 	}
 	if (figures_make_directory() < 0)
 		return 1;
-	libbpf_set_print(print_end);
+	libbpf_set_print(bpf_print_end);
 	figures_stay_on_one_cpu();
 	r = bench_all(&b, path);
 	close_all(&b);

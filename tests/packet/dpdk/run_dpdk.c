@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "tests/packet/dpdk/host.h"
-#include "tests/packet/runner.h"
+#include "tests/packet/world.h"
 
 static int dpdk_open(struct runner *r)
 {
@@ -97,9 +97,7 @@ static uint32_t dpdk_now(struct runner *r)
 static void dpdk_pass(struct runner *r, uint32_t ticks)
 {
 	host_age(ticks);
-	r->t.limit->entries_tick = ~0u;
-	r->t.limit->learn_tick = ~0u;
-	r->t.limit->replies_tick = ~0u;
+	world_refill(r);
 }
 
 static int dpdk_set_mtu(struct runner *r, uint32_t mtu)
@@ -107,22 +105,6 @@ static int dpdk_set_mtu(struct runner *r, uint32_t mtu)
 	(void)r;
 	host_set_mtu(mtu);
 	return 0;
-}
-
-/* Buckets are refilled every 2^27 ns; go on in the first half of such a period. */
-static void dpdk_settle(struct runner *r)
-{
-	const uint64_t period = 1ull << 27;
-	struct timespec now, wait = {0};
-	uint64_t into;
-
-	(void)r;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	into = ((uint64_t)now.tv_sec * 1000000000 + now.tv_nsec) % period;
-	if (into < period / 2 && into > period / 16)
-		return;
-	wait.tv_nsec = (period - into + period / 16) % period;
-	nanosleep(&wait, NULL);
 }
 
 struct runner runner_dpdk = {
@@ -138,5 +120,5 @@ struct runner runner_dpdk = {
 	.ticks = dpdk_now,
 	.pass = dpdk_pass,
 	.set_mtu = dpdk_set_mtu,
-	.settle = dpdk_settle,
+	.settle = world_settle,
 };
