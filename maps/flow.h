@@ -52,10 +52,11 @@ LB_STATIC_SIZE(struct lb_flow, 12);
 
 /*
  * Map "recent": SYNs that left without an entry, so that one that is sent again goes where the
- * first went. The flow's hash picks the mark, which holds hash and sequence number (another
- * connection of the same ports begins with another) and, in the low byte, when it was. The last SYN
- * of a mark overwrites, so nothing can be full; what a flood overwrites loses no more than this.
- * Policy hash needs none of it: its answer is the slot's.
+ * first went, and counts neither as a flow nor as load once more. The flow's hash picks the mark,
+ * which holds hash, sequence number (another connection of the same ports begins with another) and
+ * backend, and in the low byte, when it was. The last SYN of a mark overwrites, so nothing can be
+ * full; what a flood overwrites loses no more than this.
+ * Policy hash needs none of it: its answer is the slot's, and no load is asked for.
  */
 struct lb_recent {
 	__u32 mark[2];

@@ -129,6 +129,8 @@ static __always_inline void lb_put_macs(void *eth, const struct lb_backend *b)
 	((struct lb_word8 *)(eth + ETH_ALEN))->w = *(const volatile __u64 *)b->smac;
 }
 
+#define LB_OUTER_MAX (sizeof(struct ipv6hdr) + sizeof(struct udphdr))
+
 /* Bytes the mode adds in front of the IP header. */
 static __always_inline __u32 lb_outer_len(__u8 mode, __u8 family)
 {

@@ -218,18 +218,36 @@ static __always_inline int lb_backend_is_plain(const struct lb_backend *b)
 	return (b->flags & (LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED)) == LB_BACKEND_F_NEXTHOP;
 }
 
+/*
+ * A new flow leaves for b without an entry: note its SYN and count it as load, unless it was noted
+ * before: then *ret_is_new becomes 0. Returns 0 if it might not fit; nothing was changed then.
+ */
+static __always_inline int lb_plain_begin(struct lb_env *env, const struct lb_pkt *pkt,
+					  const struct lb_vip *vip, const struct lb_backend *b,
+					  const struct lb_choice *choice, __u8 *ret_is_new)
+{
+	__u32 l3 = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	const void *head = lb_env_front(env, ETH_HLEN + l3 + sizeof(struct tcphdr));
+
+	if (!head || lb_unlikely(pkt->ip_len + LB_OUTER_MAX > b->mtu))
+		return 0;
+	if (lb_syn_note(env, head + ETH_HLEN + l3, vip, choice->hash, choice->backend))
+		*ret_is_new = 0;
+	else
+		lb_load_add(vip, choice->hash, choice->load ?: lb_env_load(env, choice->backend));
+	return 1;
+}
+
 /* lb_forward_plain() from the encapsulation on, with mode and family of the backend as constants. */
 static __always_inline int lb_forward_as(struct lb_env *env, const struct lb_pkt *pkt,
-					 const struct lb_vip *vip, __u32 vip_id, __u8 mode,
-					 __u8 family, const struct lb_backend *b,
+					 __u32 vip_id, __u8 mode, __u8 family,
+					 const struct lb_backend *b,
 					 const struct lb_choice *choice, struct lb_result *ret)
 {
 	enum lb_reason r;
 
 	if (lb_unlikely(pkt->ip_len + lb_outer_len(mode, family) > b->mtu))
 		return 0;
-	if (lb_unlikely(choice->is_new) && vip->policy != LB_POLICY_HASH)
-		lb_load_add(env, vip, choice->hash, choice->backend);
 	r = lb_encap_as(env, pkt, mode, family, b, choice->hash);
 	if (lb_likely(r == LB_R_OK))
 		*ret = lb_finish_sent(env, pkt, vip_id, b, choice);
@@ -256,6 +274,7 @@ static __always_inline int lb_plain_send(struct lb_env *env, const struct lb_pkt
 					 const struct lb_vip *vip, __u32 vip_id,
 					 const struct lb_choice *choice, struct lb_result *ret)
 {
+	struct lb_choice sent = *choice;
 	const struct lb_backend *b;
 	__u8 mode;
 
@@ -263,16 +282,19 @@ static __always_inline int lb_plain_send(struct lb_env *env, const struct lb_pkt
 	b = lb_env_backend(env, choice->backend);
 	if (lb_unlikely(!b || !lb_backend_is_plain(b)))
 		return 0;
+	if (lb_unlikely(choice->is_new) && vip->policy != LB_POLICY_HASH &&
+	    !lb_plain_begin(env, pkt, vip, b, choice, &sent.is_new))
+		return 0;
 	mode = vip->mode;
 	if (lb_likely(mode == LB_MODE_IPIP && b->family == 4))
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 4, b, choice, ret);
+		return lb_forward_as(env, pkt, vip_id, LB_MODE_IPIP, 4, b, &sent, ret);
 	if (mode == LB_MODE_IPIP)
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_IPIP, 6, b, choice, ret);
+		return lb_forward_as(env, pkt, vip_id, LB_MODE_IPIP, 6, b, &sent, ret);
 	if (mode == LB_MODE_L2DSR)
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_L2DSR, 0, b, choice, ret);
+		return lb_forward_as(env, pkt, vip_id, LB_MODE_L2DSR, 0, b, &sent, ret);
 	if (b->family == 4)
-		return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 4, b, choice, ret);
-	return lb_forward_as(env, pkt, vip, vip_id, LB_MODE_GUE, 6, b, choice, ret);
+		return lb_forward_as(env, pkt, vip_id, LB_MODE_GUE, 4, b, &sent, ret);
+	return lb_forward_as(env, pkt, vip_id, LB_MODE_GUE, 6, b, &sent, ret);
 }
 
 /*

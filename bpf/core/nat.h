@@ -388,7 +388,7 @@ static __always_inline enum lb_reason lb_nat_new(struct lb_env *env, const struc
 	if (r != LB_R_OK || !ret->is_new)
 		return r;
 	lb_flows_add(env, ret->backend, 1);
-	lb_load_add(env, vip, ret->hash, ret->backend);
+	lb_load_add(vip, ret->hash, lb_env_load(env, ret->backend));
 	lb_count_event(env, LB_EV_FLOW_ADDED);
 	return LB_R_OK;
 }

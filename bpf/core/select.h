@@ -15,6 +15,7 @@
 /* What a selection reads and answers. */
 struct lb_choice {
 	struct lb_slot *slot;
+	struct lb_load *load; /* of backend, if the choice looked at it */
 	__u32 slot_index;
 	__u32 hash;
 	__u32 backend;
@@ -90,23 +91,21 @@ static __always_inline int lb_p2c_prefers_alt(const struct lb_load *cur, const s
 	return 5 * (la + 1) * cur->weight <= 4 * lc * alt->weight;
 }
 
-static __always_inline __u32 lb_p2c_of(struct lb_env *env, struct lb_slot s)
+/* cur: the load of s.cur. */
+static __always_inline int lb_p2c_is_alt(struct lb_env *env, struct lb_slot s,
+					 const struct lb_load *cur)
 {
-	const struct lb_load *cur = lb_env_load(env, s.cur);
 	const struct lb_load *alt = lb_env_load(env, s.alt);
 
-	if (!s.alt || !cur || !alt || !lb_p2c_prefers_alt(cur, alt))
-		return s.cur;
-	return s.alt;
+	return s.alt && cur && alt && lb_p2c_prefers_alt(cur, alt);
 }
 
 static __always_inline __u32 lb_choose_p2c(struct lb_env *env, struct lb_slot s)
 {
-	__u32 b = lb_p2c_of(env, s);
-
-	if (b != s.cur)
-		lb_count_event(env, LB_EV_ALT_CHOSEN);
-	return b;
+	if (!lb_p2c_is_alt(env, s, lb_env_load(env, s.cur)))
+		return s.cur;
+	lb_count_event(env, LB_EV_ALT_CHOSEN);
+	return s.alt;
 }
 
 /* The next backend of the pool's schedule, which the agent makes (maps/table.h). */
@@ -280,57 +279,70 @@ static __always_inline __u32 lb_syn_known(struct lb_env *env, const struct lb_fl
  * that lead to nothing only the share that connections have: else it would level all loads within
  * milliseconds, and real flows would be chosen for by chance.
  */
-static __always_inline void lb_load_add(struct lb_env *env, const struct lb_vip *vip, __u32 hash,
-					__u32 backend)
+static __always_inline void lb_load_add(const struct lb_vip *vip, __u32 hash, struct lb_load *load)
 {
 	__u32 share = LB_READ_ONCE(vip->syn_share);
-	struct lb_load *load = lb_env_load(env, backend);
 
 	if (load && (!share || (hash & 0xff) < share))
 		LB_FETCH_ADD(&load->inc, 1);
 }
 
-/* Where a SYN that left without an entry is noted (maps/flow.h), and with what. */
-static __always_inline __u32 *lb_recent(struct lb_env *env, const struct lb_pkt *pkt,
-					const struct lb_vip *vip, __u32 hash, __u32 *ret_mark)
+/* Where a SYN that leaves for backend without an entry is noted (maps/flow.h), and with what. */
+static __always_inline __u32 *lb_recent(struct lb_env *env, const struct tcphdr *tcp,
+					const struct lb_vip *vip, __u32 hash, __u32 backend,
+					__u32 *ret_mark)
 {
-	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l4_off, LB_L4_MASK));
 	const struct lb_control *ctl = lb_env_control(env);
-	const struct tcphdr *tcp = lb_take(&c, sizeof(*tcp));
 	struct lb_recent *cell;
 
 	if (!ctl || !tcp || vip->policy == LB_POLICY_HASH)
 		return NULL;
 	if (vip->affinity == LB_AFFINITY_SOURCE) /* the hash has no port */
-		hash ^= pkt->sport * 0x9e3779b1u;
-	*ret_mark = ((hash ^ tcp->seq * 0x9e3779b1u) & ~0xffu) |
+		hash ^= tcp->source * 0x9e3779b1u;
+	*ret_mark = ((hash ^ (tcp->seq + backend) * 0x9e3779b1u) & ~0xffu) |
 		    LB_RECENT_TIME(LB_READ_ONCE(ctl->heartbeat_ns));
 	cell = lb_env_recent(env, LB_BOUND(hash, LB_RECENT_CELLS - 1));
 	return cell ? &cell->mark[hash >> 31] : NULL;
 }
 
-static __always_inline void lb_syn_note(struct lb_env *env, const struct lb_pkt *pkt,
-					const struct lb_vip *vip, __u32 hash)
+static __always_inline int lb_recent_is(__u32 noted, __u32 mark)
 {
-	__u32 mark = 0, *cell = lb_recent(env, pkt, vip, hash, &mark);
+	return !((noted ^ mark) & ~0xffu) && (__u8)(mark - noted) <= LB_RECENT_MAX;
+}
 
-	if (cell)
-		LB_WRITE_ONCE(*cell, mark);
+static __always_inline const struct tcphdr *lb_tcp_of(struct lb_env *env, const struct lb_pkt *pkt)
+{
+	struct lb_cursor c = lb_cursor_at(env, LB_BOUND(pkt->l4_off, LB_L4_MASK));
+
+	return lb_take(&c, sizeof(struct tcphdr));
 }
 
 /*
- * The SYN left before, without an entry, and is sent again. Both must go to one node: when two
- * answer, the client may take the one's SYN+ACK and its ACK reach the other, which resets.
+ * The SYN leaves for backend without an entry. Returns 1 if it left so before, and is sent again:
+ * its flow is counted already.
  */
-static __always_inline int lb_syn_noted(struct lb_env *env, const struct lb_pkt *pkt,
-					const struct lb_vip *vip, __u32 hash)
+static __always_inline int lb_syn_note(struct lb_env *env, const struct tcphdr *tcp,
+				       const struct lb_vip *vip, __u32 hash, __u32 backend)
 {
-	__u32 mark = 0, *cell = lb_recent(env, pkt, vip, hash, &mark), noted;
+	__u32 mark = 0, *cell = lb_recent(env, tcp, vip, hash, backend, &mark), noted;
 
 	if (!cell)
 		return 0;
 	noted = LB_READ_ONCE(*cell);
-	return noted && !((noted ^ mark) & ~0xffu) && (__u8)(mark - noted) <= LB_RECENT_MAX;
+	LB_WRITE_ONCE(*cell, mark);
+	return lb_recent_is(noted, mark);
+}
+
+/*
+ * The SYN left for backend before, without an entry, and is sent again. Both must go to one node:
+ * when two answer, the client may take the one's SYN+ACK and its ACK reach the other, which resets.
+ */
+static __always_inline int lb_syn_noted(struct lb_env *env, const struct tcphdr *tcp,
+					const struct lb_vip *vip, __u32 hash, __u32 backend)
+{
+	__u32 mark = 0, *cell = lb_recent(env, tcp, vip, hash, backend, &mark);
+
+	return cell && lb_recent_is(LB_READ_ONCE(*cell), mark);
 }
 
 static __always_inline void lb_count_entry(struct lb_env *env, __u32 vip_id)
@@ -351,6 +363,7 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 						    struct lb_slot s, struct lb_choice *ret)
 {
 	int track = !!(vip->flags & LB_VIP_F_TRACK);
+	const struct tcphdr *tcp;
 	struct lb_flow_key key;
 	__u32 b, now;
 	int r;
@@ -367,13 +380,12 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 			return LB_R_OK;
 		}
 	}
-	if (s.cur != LB_BACKEND_LOCAL && lb_slot_default(s) &&
-	    lb_syn_noted(env, pkt, vip, ret->hash)) {
-		b = lb_slot_default(s);
+	tcp = lb_tcp_of(env, pkt);
+	b = lb_slot_default(s);
+	if (s.cur != LB_BACKEND_LOCAL && b && lb_syn_noted(env, tcp, vip, ret->hash, b))
 		ret->is_new = 0;
-	} else {
+	else
 		b = lb_choose(env, vip, s, ret->hash);
-	}
 	ret->backend = b;
 	if (b == LB_BACKEND_NONE)
 		return LB_R_NO_BACKEND;
@@ -389,17 +401,17 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 		}
 		if (r < 0) {
 			b = lb_slot_default(s);
-			lb_syn_note(env, pkt, vip, ret->hash);
+			lb_syn_note(env, tcp, vip, ret->hash, b);
 		} else {
 			lb_count_event(env, LB_EV_FLOW_ADDED);
 			lb_count_entry(env, vip_id);
 		}
 	} else {
-		lb_syn_note(env, pkt, vip, ret->hash);
+		lb_syn_note(env, tcp, vip, ret->hash, b);
 	}
 	ret->backend = b;
 	if (vip->policy != LB_POLICY_HASH && ret->is_new)
-		lb_load_add(env, vip, ret->hash, b);
+		lb_load_add(vip, ret->hash, lb_env_load(env, b));
 	return LB_R_OK;
 }
 
@@ -472,6 +484,7 @@ static __always_inline int lb_slot_of_hash(struct lb_env *env, const struct lb_v
 	ret->hash = hash;
 	ret->slot_index = vip->slot_base + lb_hash_to_slot(ret->hash, vip->n_slots);
 	ret->slot = lb_env_slot(env, ret->slot_index);
+	ret->load = NULL;
 	ret->is_new = 0;
 	return ret->slot ? 0 : -1;
 }
@@ -543,10 +556,8 @@ static __always_inline int lb_select_plain(struct lb_env *env, const struct lb_p
 	ret->is_new = 1;
 	if (vip->policy == LB_POLICY_HASH)
 		return 1;
-	if (vip->policy != LB_POLICY_P2C || lb_p2c_of(env, s) != s.cur)
-		return 0;
-	lb_syn_note(env, pkt, vip, ret->hash);
-	return 1;
+	ret->load = lb_env_load(env, s.cur);
+	return vip->policy == LB_POLICY_P2C && !lb_p2c_is_alt(env, s, ret->load);
 }
 
 /* A SYN: LB_R_OK: ret->backend is where it goes. Otherwise why it must be dropped. */

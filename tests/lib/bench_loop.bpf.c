@@ -48,7 +48,7 @@ static __always_inline int restore(struct xdp_md *ctx, const struct bench_frame 
 	*(__u16 *)(data + 12) = f->ethertype;
 #pragma unroll
 	for (int i = 0; i < 6; i++)
-		*(__u64 *)(data + 14 + 8 * i) = f->w[i];
+		*(__u64 *)(data + 14 + 8 * i) = f->w[i] + (i == BENCH_SEQ_WORD ? cfg.seq : 0);
 	return 0;
 }
 
@@ -56,6 +56,7 @@ static __always_inline const struct bench_frame *next_frame(void)
 {
 	__u32 n = cfg.n++, index = n & cfg.frame_mask;
 
+	cfg.seq += cfg.seq_step;
 	if (!(n & (BENCH_CHUNK - 1)))
 		stamp();
 	return bpf_map_lookup_elem(&frames, &index);

@@ -17,6 +17,10 @@
 
 #define P2C .policy = LB_POLICY_P2C, .slot = {NODE1, NODE2}
 
+#define BEHIND_TAG                                                                                 \
+	.out = {ETH(LB, NODE1), VLAN(9), IP4(LB, NODE1), IP4(CLIENT, VIP, .ttl = 63),              \
+		TCP(40000, PORT, TCP_SYN)}
+
 static const struct packet_case table[] = {
 	{
 		.name = "The first packet after the SYN makes a half-open flow a flow",
@@ -87,6 +91,27 @@ static const struct packet_case table[] = {
 		STEPS({PKT6(40000, TCP_SYN), .to = NODE1, .opens = 1}, ALT_IS_BETTER,
 		      {PKT6(40000, TCP_SYN), .to = NODE1}, {PKT6(40000, TCP_ACK), .to = NODE1},
 		      {PKT6(40001, TCP_SYN), .to = NODE2, .opens = 1, ADDED}),
+	},
+	{
+		.name = "A SYN sent again without an entry is one flow and one of load",
+		P2C,
+		STEPS({SYN(40000), .to = NODE1, .opens = 1}, {SYN(40000), .to = NODE1}, SECONDS(1),
+		      {SYN(40000), .to = NODE1}, INC(NODE1, 1),
+		      {PKT6(40000, TCP_SYN), .to = NODE1, .opens = 1}, {PKT6(40000, TCP_SYN), .to = NODE1},
+		      INC(NODE1, 2), NO_ENTRY(IN_HALF_OPEN, CLIENT, 4, 40000)),
+	},
+	{
+		.name = "A SYN sent again after its node died is a flow, and load, of the next node",
+		P2C,
+		STEPS({SYN(40000), .to = NODE1, .opens = 1}, DIES(NODE1), SLOT(NODE2, NODE3, 0, 0),
+		      {SYN(40000), .to = NODE2, .opens = 1}, {SYN(40000), .to = NODE2}, INC(NODE2, 1)),
+	},
+	{
+		.name = "The first SYN to a node behind a VLAN tag is a flow, and load; the second is neither",
+		P2C,
+		.vlan = 9,
+		STEPS({SYN(40000), .to = NODE1, .opens = 1, BEHIND_TAG}, {SYN(40000), .to = NODE1, BEHIND_TAG},
+		      INC(NODE1, 1)),
 	},
 	{
 		.name = "With IP options, too, a SYN sent again stays on cur",

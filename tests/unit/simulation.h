@@ -383,7 +383,7 @@ static inline uint32_t choose_server(struct ingress *in)
 
 	assert_in_range(b, 1, sim.spec->n_servers);
 	sim.n_alt += b != slot.cur && sim.now_s >= sim.spec->start_s;
-	lb_load_add(&env, &vip, 0, b);
+	lb_load_add(&vip, 0, lb_env_load(&env, b));
 	return b - 1;
 }
 

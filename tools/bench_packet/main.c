@@ -203,6 +203,17 @@ static int open_new(struct bench *b)
 	return r;
 }
 
+/* A SYN that is sent again is another case than one that begins a connection. */
+static void renew_syns(struct bench *b)
+{
+	for (enum variant v = 0; v < V_N; v++)
+		if (specs[v].kind == PACKET_SYN)
+			bench_run_renew(b->loops[v]);
+	for (uint32_t p = 0; p < BENCH_POLICIES; p++)
+		for (uint32_t s = 0; s < BENCH_SIZES; s++)
+			bench_run_renew(b->new_loops[p][s]);
+}
+
 static void close_all(struct bench *b)
 {
 	for (uint32_t p = 0; p < BENCH_POLICIES; p++)
@@ -446,6 +457,8 @@ static int bench_all(struct bench *b, const char *path)
 	for (enum variant v = 0; v < V_N && !r; v++)
 		r = check_variant(b, v);
 	r = r ?: open_new(b);
+	if (!r)
+		renew_syns(b);
 	r = r ?: run_rounds(b);
 	r = r ?: run_new(b);
 	r = r ?: check_counted(b);

@@ -95,6 +95,11 @@ void bench_run_close(struct bench_run *run)
 	free(run);
 }
 
+void bench_run_renew(struct bench_run *run)
+{
+	run->skel->bss->cfg.seq_step = 1;
+}
+
 int bench_run_once(struct bench_run *run, uint32_t repeat, uint32_t *ret_action,
 		   uint8_t ret_frame[BENCH_OUT_MAX], uint32_t *ret_len)
 {

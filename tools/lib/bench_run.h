@@ -28,6 +28,9 @@ int bench_run_open(int prog_fd, bench_frame_fn frame_of, const void *userdata, u
 		   const struct bench_run *share, struct bench_run **ret_run);
 void bench_run_close(struct bench_run *run);
 
+/* From now on no two packets have the same TCP sequence number; only for frames of IPv4. */
+void bench_run_renew(struct bench_run *run);
+
 /*
  * `repeat` packets, from frame 0 on: the last one's action, and the frame that came out.
  * Returns 0, -errno.
