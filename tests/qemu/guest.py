@@ -57,7 +57,7 @@ def tail(text: str, lines: int = 60) -> str:
 
 def load_programs() -> None:
     for path in sorted(ROOT.glob("build/*.bpf.o")) + sorted(ROOT.glob("build/tests/*.bpf.o")):
-        status, out = run(["bpftool", "prog", "loadall", path, PINS], 60)
+        status, out = run(["bpftool", "prog", "loadall", path, PINS], 200)
         result(f"{path.relative_to(ROOT / 'build')} loads", tail(out) if status else None)
         shutil.rmtree(PINS, ignore_errors=True)
 
@@ -83,14 +83,14 @@ def add_counts(name: str, status: int, out: str) -> None:
 
 
 def packet_cases() -> None:
-    add_counts("packet cases in the kernel", *run(["build/tests/packet_cases", "--kernel"], 300))
+    add_counts("packet cases in the kernel", *run(["build/tests/packet_cases", "--kernel"], 400))
 
 
 def kernel_tests() -> None:
     """Programs of cmocka: one line "[       OK ] name" a test."""
     for name, pattern in KERNEL.items():
         at = time.monotonic()
-        status, out = run([ROOT / "build/tests/kernel" / name, pattern], 200)
+        status, out = run([ROOT / "build/tests/kernel" / name, pattern], 500)
         ok = len(re.findall(r"^\[ *OK *\]", out, re.M))
         skipped = re.findall(r"^\[ *SKIPPED *\] ([a-z]\w*)", out, re.M)
         totals["passed"] += ok
@@ -103,7 +103,7 @@ def kernel_tests() -> None:
 
 def namespace_tests() -> None:
     argv = [sys.executable, "-m", "tests.lib.runner", "--time-factor", "4", "--only", NETNS]
-    status, out = run(argv, 400)
+    status, out = run(argv, 900)
     add_counts("namespaces", status, out)
 
 
