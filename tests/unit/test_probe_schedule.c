@@ -229,6 +229,28 @@ static void a_stalled_loop_blames_nobody(void **state)
 	assert_int_equal(bed->seen[1].outcome, PROBE_TIMEOUT);
 }
 
+/* Seconds pass between the making of probes and the loop's first round; they say nothing about it. */
+static void nothing_is_late_before_the_loop_runs(void **state)
+{
+	struct bed *bed = *state;
+	struct probe_stats stats;
+	struct probe_spec spec;
+
+	serve(bed, serve_ok, NULL);
+	spec = spec_of(bed);
+	spec.interval_ms = 60000;
+	probe_it(bed, &spec);
+	usleep(300000);
+	run_until(bed, 1);
+	probe_engine_stats(bed->engine, &stats);
+	assert_int_equal(stats.late_max_ms, 0);
+	probe_again(bed->probe, 0);
+	usleep(300000);
+	run_until(bed, 2);
+	probe_engine_stats(bed->engine, &stats);
+	assert_in_range(stats.late_max_ms, 299, LIMIT_MS);
+}
+
 /* --- lifetimes -------------------------------------------------------------------------------- */
 
 static void free_probe(struct bed *bed)
@@ -602,6 +624,7 @@ int main(void)
 		TEST_BOTH(pause_drops_and_resume_starts),
 		TEST(first_starts_are_spread),
 		TEST_BOTH(a_stalled_loop_blames_nobody),
+		TEST_BOTH(nothing_is_late_before_the_loop_runs),
 		TEST_BOTH(freed_in_its_result),
 		TEST_BOTH(freed_in_its_start),
 		TEST_BOTH(freed_in_its_body),

@@ -339,6 +339,15 @@ static struct probe *first_due(struct probe_engine *engine, int64_t now_ms)
 	return (struct probe *)((char *)due - offsetof(struct probe, due));
 }
 
+/* Probes are made before the packet programs are loaded, which takes seconds: nothing is late yet. */
+static void count_lateness(struct probe_engine *engine, const struct due *due, int64_t now_ms)
+{
+	int64_t from_ms = due->at_ms > engine->began_ms ? due->at_ms : engine->began_ms;
+
+	if (now_ms - from_ms > engine->stats.late_max_ms)
+		engine->stats.late_max_ms = now_ms - from_ms;
+}
+
 /* Start what is due and end what is overdue. Returns whether there may be more. */
 static bool run_due(struct probe_engine *engine, int64_t now_ms)
 {
@@ -349,8 +358,7 @@ static bool run_due(struct probe_engine *engine, int64_t now_ms)
 		p = first_due(engine, now_ms);
 		if (!p)
 			return false;
-		if (now_ms - p->due.at_ms > engine->stats.late_max_ms)
-			engine->stats.late_max_ms = now_ms - p->due.at_ms;
+		count_lateness(engine, &p->due, now_ms);
 		(void)is_stalled(engine, 0, now_ms);
 		if (p->state == PROBE_WAITING)
 			probe_start(p, now_ms);
@@ -371,6 +379,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
+	if (!engine->began_ms)
+		engine->began_ms = now_ms;
 	engine->armed_us = 0; /* nobody arms it meanwhile */
 	/* What waits in the sockets may have come in time. */
 	if (late) {

@@ -111,7 +111,8 @@ struct probe_stats {
 	uint64_t started;
 	uint64_t connections; /* opened */
 	uint64_t woken;       /* started early: a kept connection was closed by its peer */
-	int64_t late_max_ms;  /* latest start behind its time since probe_engine_stats_reset() */
+	int64_t late_max_ms;  /* latest start behind its time, or behind the loop's first round, since
+				 probe_engine_stats_reset() */
 	uint32_t probes;
 	uint32_t in_flight;
 };

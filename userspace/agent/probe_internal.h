@@ -104,6 +104,7 @@ struct probe_engine {
 	uint64_t rng;
 	uint32_t burst; /* probes made since the last pause in making them */
 	int64_t burst_end_ms;
+	int64_t began_ms; /* when the loop first ran; 0: not yet */
 	int64_t stall_ms; /* when the loop was last seen to be held up; -1: never */
 	bool curl_only;   /* tests: no probe goes the way of HTTP1 */
 	char recv[PROBE_RECV_SIZE];
