@@ -51,6 +51,8 @@ def af_xdp(t):
 def af_xdp_first_frames(t):
     tb, agent, dpdk = stand_alone(t, "net_af_xdp0,iface=eth0")
     dpdk.start(agent.config_path)
+    for library in ("libbpf:", "libxdp:"):
+        assert library not in dpdk.process.output(), f"it probes aloud: {dpdk.process.output()}"
     # as many as there are buffers, each used once before any is used again
     done = tb.ingress.run(["ping", "-q", "-c5000", "-f", "-W1", tb.nodes[0].ip4], check=False)
     assert "5000 received" in done.stdout, done.stdout

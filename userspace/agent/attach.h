@@ -25,6 +25,12 @@
 
 struct attach;
 
+/*
+ * What libbpf and libxdp print goes to the log, one level or more lower; why the kernel refused is
+ * remembered. For the whole process; attach_open() does so, too.
+ */
+void attach_log_start(void);
+
 struct attach_error {
 	char text[ATTACH_ERROR_MAX]; /* one line, no newline; "" without an error */
 };

@@ -130,9 +130,6 @@ enum attach_part attach_chain_part(const struct attach *a, int ifindex, uint32_t
 
 /* attach_log.c: what libbpf and libxdp say */
 
-/* Send it to the log, one level or more lower; remember why the kernel refused. */
-void attach_log_start(void);
-
 /* The kernel's or library's reason since attach_log_clear(); "" if it gave none. */
 const char *attach_log_reason(void);
 void attach_log_clear(void);

@@ -16,6 +16,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "userspace/agent/attach.h"
 #include "userspace/agent/config.h"
 #include "userspace/agent/version.h"
 #include "userspace/dpdk/burst_ways.h"
@@ -454,6 +455,7 @@ static int start_and_run(struct host *h, const struct options *opt)
 	if (r < 0)
 		return r;
 	log_set_level(opt->debug ? LOG_LEVEL_DEBUG : (enum log_level)h->cfg->log_level);
+	attach_log_start(); /* net_af_xdp has them, too */
 	r = check_config(h->cfg);
 	if (r == 0)
 		r = open_tables(h, opt->wait);
