@@ -93,7 +93,7 @@ void scan_nat_set_idle(struct scan_nat *s, uint64_t flow_idle_ms)
 	s->idle_ticks = LB_TICKS_FROM_MS(flow_idle_ms);
 }
 
-/* Whether an entry last seen so many ticks ago, with these flags, is over. */
+/* Whether an entry last seen so many ticks ago, with these flags, is over if the other end's is. */
 static bool is_over(const struct scan_nat *s, uint8_t flags, uint32_t age)
 {
 	if (flags & LB_NAT_F_CLOSED)
@@ -134,6 +134,20 @@ static int look_up_flow(struct scan_nat *s, const struct lb_flow_key *key,
 	if (!flow)
 		return -ENOENT;
 	*ret_flow = *flow;
+	return 0;
+}
+
+static int look_up_reply(struct scan_nat *s, const struct lb_nat_key *key,
+			 struct lb_nat_reply *ret_reply)
+{
+	const struct lb_nat_reply *reply;
+
+	if (!s->dpdk)
+		return bpf_map_lookup_elem(s->replies_fd, key, ret_reply);
+	reply = flow_table_find(&s->dpdk_replies, key);
+	if (!reply)
+		return -ENOENT;
+	*ret_reply = *reply;
 	return 0;
 }
 
@@ -178,6 +192,25 @@ static void keep(struct scan_nat *s, const struct lb_nat_flow *flow)
 	n->counted += !!(flow->flags & LB_NAT_F_COUNTED);
 }
 
+static struct lb_nat_key reply_key_of(const struct scan_nat *s, const struct lb_nat_flow *flow)
+{
+	const struct lb_backend *b = &s->t->backends[flow->backend % LB_BACKENDS_MAX];
+	struct lb_nat_key key = {.node_port = b->port, .nat_port = flow->nat_port};
+
+	memcpy(key.node, b->addr, sizeof(key.node));
+	return key;
+}
+
+/* Both ends have closed. A client that has sent all may wait for its answer as long as any other. */
+static bool node_closed(struct scan_nat *s, const struct lb_nat_flow *flow)
+{
+	struct lb_nat_key key = reply_key_of(s, flow);
+	struct lb_nat_reply reply;
+
+	return look_up_reply(s, &key, &reply) < 0 ||
+	       (reply.flags & (LB_NAT_F_CLOSING | LB_NAT_F_CLOSED));
+}
+
 /*
  * read: the flow as it was judged. By the node's address as it is now: if the id is another node's
  * since, that reply is another client's and stays; the flow's own is found without its flow later.
@@ -186,16 +219,14 @@ static void keep(struct scan_nat *s, const struct lb_nat_flow *flow)
 static int remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
 		       const struct lb_nat_flow *read)
 {
-	const struct lb_backend *b = &s->t->backends[read->backend % LB_BACKENDS_MAX];
 	struct lb_scan_ask ask = {
 		.key = *key,
 		.seen = read->seen,
 		.left = read->flags & LB_NAT_F_GONE,
-		.reply = {.node_port = b->port, .nat_port = read->nat_port},
+		.reply = reply_key_of(s, read),
 	};
 	int r;
 
-	memcpy(ask.reply.node, b->addr, sizeof(ask.reply.node));
 	r = remove_pair(s, &ask);
 	s->stats.revived += r == LB_SCAN_SEEN;
 	s->stats.removed += r > LB_SCAN_SEEN;
@@ -207,8 +238,13 @@ static int remove_flow(struct scan_nat *s, const struct lb_flow_key *key,
 static void judge_flow(struct scan_nat *s, uint32_t i, uint32_t now)
 {
 	const struct lb_nat_flow *flow = &s->flows[i];
+	uint32_t age = LB_AGE(now, flow->seen);
+	bool over = is_over(s, flow->flags, age);
 
-	if (!is_over(s, flow->flags, LB_AGE(now, flow->seen)) ||
+	if (over && age <= s->idle_ticks && !(flow->flags & LB_NAT_F_CLOSED) &&
+	    (flow->flags & LB_NAT_F_CLOSING))
+		over = node_closed(s, flow);
+	if (!over ||
 	    remove_flow(s, &s->flow_keys[i], flow) == -ESTALE)
 		keep(s, flow);
 }
