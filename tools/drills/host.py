@@ -10,6 +10,7 @@ import time
 
 from tests.lib import ROOT
 from tests.lib.case import case
+from tests.lib.dns import Dns
 from tests.lib.wait import wait_until
 from tools.drills.drill import Drill, fleet
 from tools.drills.nodes import BACK_S, REFUSED_S, healthy
@@ -179,36 +180,19 @@ def conntrack_free(t):
         d.only_on("node1")
 
 
-class Names:
-    """A DNS server in a host: one name with A records, changed at will."""
-
-    def __init__(self, host, addresses):
-        self.addresses = addresses
-        self.host = host
-        self.path = os.path.join(host.testbed.run_dir, "names")
-        self.set(addresses)
-        program = os.path.join(ROOT, "tools", "drills", "names.py")
-        self.process = host.popen(["python3", program, host.ip4, self.path], name="names")
-        wait_until(lambda: "ready" in self.process.output(), 5, "the DNS server listens")
-
-    def set(self, addresses) -> None:
-        with open(f"{self.path}.new", "w", encoding="ascii") as f:
-            f.write("\n".join(addresses))
-        os.rename(f"{self.path}.new", self.path)
-
-
 @case("nodes renumbered by DNS: new addresses are used, streams to the old ones end in peace",
       timeout_s=90)
 def renumbered_by_dns(t):
-    names = None
+    name, dns = "gpu.example.net", None
 
     def config_of(tb):
-        nonlocal names
-        names = Names(tb.client, [tb["node1"].ip4, tb["node2"].ip4])
+        nonlocal dns
+        dns = Dns(tb.client, tb.client.ip4).start()
+        dns.set(name, "A", [tb["node1"].ip4, tb["node2"].ip4])
         settings = fleet(tb)
         settings["pools"][0].pop("nodes")
         settings["pools"][0]["discovery"] = {
-            "dns": {"name": "gpu.example.net", "type": "A", "server": tb.client.ip4,
+            "dns": {"name": name, "type": "A", "server": dns.server,
                     "min_ttl": "1s", "max_ttl": "1s"}}
         return settings
 
@@ -222,9 +206,9 @@ def renumbered_by_dns(t):
 
         wait_until(lambda: serving() == set(old), 15, "nodes of the first answer serve")
         d.start_load()
-        d.fault(names.set, new)
+        d.fault(dns.set, name, "A", new)
         d.follows("nodes of the new answer serve, and no others", lambda: serving() == set(new), 6)
-        d.fault(names.set, [])
+        d.fault(dns.set, name, "A", [])
         d.stays("an empty answer empties nothing", lambda: serving() == set(new), 3)
         d.end_load()
         d.none_lost()
