@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The command line and the HTTP API behind it."""
 import concurrent.futures
+import contextlib
+import http.server
 import json
 import os
 import signal
 import socket
+import socketserver
 import stat
+import threading
 import time
 
 from tests.lib import loadgen, program, unixhttp
@@ -82,12 +86,47 @@ def dead_agent(t):
     agent.wait_all()
 
 
+@contextlib.contextmanager
+def agent_that_says(path: str, answer: dict):
+    """Somebody on an agent's socket who has the same answer to everything."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def address_string(self):
+            return "sluicectl"
+
+    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            os.unlink(path)
+
+
+@case("status --wait returns once the agent has judged every node, or says what it waits for")
+def status_wait(t):
+    agent = Service(t, nodes=2, start=False).agent
+    says_one_line(agent.ctl_run("status", "--wait", "--timeout", "300ms"), NO_AGENT, "no agent")
+    with agent_that_says(agent.socket, {"pools": [{"name": "llama", "settled": False}]}):
+        says_one_line(agent.ctl_run("status", "--wait", "--timeout=300ms"), REFUSED,
+                      "pool llama still waits")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(agent.ctl, "status", "--wait")
+        agent.start()
+        equal(waiting.result(60)["pools"][0]["states"], {"healthy": 2}, "states when it returned")
+
+
 @case("wrong usage is status 2 and says what is right")
 def usage(t):
     service = Service(t, nodes=1)
     for words in ((), ("fly",), ("drain",), ("drain", "a", "b"), ("undrain",), ("weight", "node1"),
                   ("weight", "node1", "heavy"), ("weight", "node1", "-1"),
                   ("weight", "node1", "1001"), ("weight", "node1", "2.5"), ("status", "all"),
+                  ("status", "--timeout", "1s"), ("status", "--wait", "--timeout"),
                   ("drain", "node1", "--deadline"), ("drain", "node1", "--deadline", "soon"),
                   ("drain", "node1", "--deadline="), ("drain", "node1", "--now", "--deadline=5m"),
                   ("drain", "node1", "--fast"), ("detach", "now"), ("check-config",), ("--fast",)):

@@ -16,7 +16,32 @@
 #include "userspace/lib/duration.h"
 
 #define WAIT_POLL_MS  200
+#define READY_MS      60000
 #define AGENT_BACK_MS 120000 /* from the first time that it does not answer */
+
+static int64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void pause_ms(int64_t ms)
+{
+	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+	nanosleep(&ts, NULL);
+}
+
+static int parse_duration(const char *option, const char *word, int64_t *ret_ms)
+{
+	if (word && duration_parse(word, ret_ms) == 0)
+		return CTL_OK;
+	fprintf(stderr, "sluicectl: %s%s%s%s: %s such as 90s, 5m, 1h\n", option, word ? " '" : "",
+		word ? word : "", word ? "'" : "", word ? "not a duration" : "takes a duration");
+	return CTL_USAGE;
+}
 
 static int get_and_show(const struct ctl *ctl, const char *path, void (*show)(const json_t *))
 {
@@ -30,12 +55,91 @@ static int get_and_show(const struct ctl *ctl, const char *path, void (*show)(co
 	return CTL_OK;
 }
 
+/* --- status ----------------------------------------------------------------------------------- */
+
+struct status_options {
+	bool wait;
+	int64_t timeout_ms;
+};
+
+static int parse_status(int argc, char **argv, struct status_options *opt)
+{
+	bool timeout = false;
+
+	*opt = (struct status_options){.timeout_ms = READY_MS};
+	for (int i = 0; i < argc; i++) {
+		int r = CTL_OK;
+
+		if (!strcmp(argv[i], "--wait")) {
+			opt->wait = true;
+		} else if (!strcmp(argv[i], "--timeout")) {
+			timeout = true;
+			i++;
+			r = parse_duration("--timeout", i < argc ? argv[i] : NULL, &opt->timeout_ms);
+		} else if (!strncmp(argv[i], "--timeout=", 10)) {
+			timeout = true;
+			r = parse_duration("--timeout", argv[i] + 10, &opt->timeout_ms);
+		} else {
+			fprintf(stderr, "sluicectl: unexpected '%s'. Usage: sluicectl status [--wait] "
+					"[--timeout 1m]\n", argv[i]);
+			return CTL_USAGE;
+		}
+		if (r != CTL_OK)
+			return r;
+	}
+	if (timeout && !opt->wait) {
+		fprintf(stderr, "sluicectl: --timeout is for --wait\n");
+		return CTL_USAGE;
+	}
+	return CTL_OK;
+}
+
+/* The first pool whose nodes have not all been judged yet, NULL if there is none. */
+static const char *undecided_pool(const json_t *status)
+{
+	const json_t *pools = json_object_get(status, "pools"), *pool;
+	size_t i;
+
+	json_array_foreach(pools, i, pool)
+		if (json_is_false(json_object_get(pool, "settled")))
+			return json_string_value(json_object_get(pool, "name"));
+	return NULL;
+}
+
+/* Until the agent answers and every node was judged; for so long at most. */
+static int wait_ready(const struct ctl *ctl, int64_t timeout_ms)
+{
+	int64_t until_ms = clock_ms() + timeout_ms;
+	struct ctl quiet = *ctl;
+
+	quiet.silent = true;
+	for (;;) {
+		bool last = clock_ms() >= until_ms, ready;
+		json_t *status = NULL;
+		int r = client_call(last ? ctl : &quiet, "GET", "/v1/status", NULL, &status);
+		const char *pool = undecided_pool(status);
+
+		if (last && pool)
+			fprintf(stderr, "sluicectl: pool %s still waits for its first checks\n", pool);
+		ready = r == CTL_OK && !pool;
+		json_decref(status);
+		if (ready || (r != CTL_OK && r != CTL_NO_AGENT) || last)
+			return r == CTL_OK && !ready ? CTL_REFUSED : r;
+		pause_ms(WAIT_POLL_MS);
+	}
+}
+
 int cmd_status(const struct ctl *ctl, int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	return get_and_show(ctl, "/v1/status", show_status);
+	struct status_options opt;
+	int r = parse_status(argc, argv, &opt);
+
+	if (r == CTL_OK && opt.wait)
+		r = wait_ready(ctl, opt.timeout_ms);
+	return r == CTL_OK ? get_and_show(ctl, "/v1/status", show_status) : r;
 }
+
+/* --- nodes and VIPs ----------------------------------------------------------------------------- */
 
 static bool is_state(const char *word)
 {
@@ -124,15 +228,6 @@ struct drain_options {
 	int64_t deadline_ms; /* -1: none */
 };
 
-static int parse_deadline(const char *word, int64_t *ret_ms)
-{
-	if (word && duration_parse(word, ret_ms) == 0)
-		return CTL_OK;
-	fprintf(stderr, "sluicectl: --deadline%s%s%s: %s such as 90s, 5m, 1h\n", word ? " '" : "",
-		word ? word : "", word ? "'" : "", word ? "not a duration" : "takes a duration");
-	return CTL_USAGE;
-}
-
 static int parse_drain(int argc, char **argv, struct drain_options *opt)
 {
 	*opt = (struct drain_options){.deadline_ms = -1};
@@ -145,9 +240,10 @@ static int parse_drain(int argc, char **argv, struct drain_options *opt)
 			opt->now = true;
 		} else if (!strcmp(argv[i], "--deadline")) {
 			i++;
-			r = parse_deadline(i < argc ? argv[i] : NULL, &opt->deadline_ms);
+			r = parse_duration("--deadline", i < argc ? argv[i] : NULL,
+					   &opt->deadline_ms);
 		} else if (!strncmp(argv[i], "--deadline=", 11)) {
-			r = parse_deadline(argv[i] + 11, &opt->deadline_ms);
+			r = parse_duration("--deadline", argv[i] + 11, &opt->deadline_ms);
 		} else if (argv[i][0] == '-' || opt->node) {
 			fprintf(stderr, "sluicectl: unexpected '%s'. Usage: sluicectl drain NODE "
 					"[--wait] [--deadline 5m] [--now]\n", argv[i]);
@@ -197,21 +293,6 @@ static void show_progress(const json_t *drain, bool tty)
 	fprintf(stderr, "%sdraining: %lld live flows%s%s%s%s", tty ? "\r\033[K" : "",
 		(long long)json_integer_value(json_object_get(drain, "live_flows")), req, silence,
 		deadline, tty ? "" : "\n");
-}
-
-static int64_t clock_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static void pause_ms(int64_t ms)
-{
-	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	nanosleep(&ts, NULL);
 }
 
 /* A drain outlives the agent: one that is restarted meanwhile is waited for, but not for ever. */

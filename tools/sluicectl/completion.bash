@@ -37,7 +37,9 @@ _sluicectl_words() {
 		;;
 	detach:*) echo --pin-dir --json ;;
 	help: | help:help) _sluicectl_commands ;;
-	status:* | vips:* | reload:* | check-config:* | diff:*) echo --json ;;
+	status:--timeout) ;;
+	status:*) echo --wait --timeout --json ;;
+	vips:* | reload:* | check-config:* | diff:*) echo --json ;;
 	esac
 }
 

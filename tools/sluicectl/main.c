@@ -22,7 +22,9 @@ static const struct command {
 	int min_args;
 	int max_args; /* options of the command included */
 } commands[] = {
-	{"status", "", "the agent, its pools, what was lost", cmd_status, 0, 0},
+	{"status", "[--wait] [--timeout 1m]",
+	 "the agent, its pools, what was lost; --wait: once it answers and has judged every node",
+	 cmd_status, 0, 3},
 	{"backends", "[POOL|NODE|STATE]", "nodes, all or those: state, cause, weight, load",
 	 cmd_backends, 0, 1},
 	{"top", "[POOL|NODE|STATE] [--interval 1s] [--count N]",

@@ -163,10 +163,10 @@ static json_t *report_pool(const struct agent *agent, const struct pool *pool)
 		if (states[s])
 			json_object_set_new(by_state, health_state_name(s),
 					    json_integer(states[s]));
-	return json_pack("{ss si si so sb sb sb sf sf si sI sI sf sf}", "name", pool->name, "slots",
+	return json_pack("{ss si si so sb sb sb sb sf sf si sI sI sf sf}", "name", pool->name, "slots",
 			 (int)pool->n_slots, "nodes", (int)pool->n_nodes, "states", by_state,
-			 "empty", pool->verdict.empty, "panic", pool->verdict.panic, "standby",
-			 pool->verdict.standby, "capacity", (double)pool->verdict.capacity / 1000,
+			 "settled", pool->settled, "empty", pool->verdict.empty, "panic",
+			 pool->verdict.panic, "standby", pool->verdict.standby, "capacity", (double)pool->verdict.capacity / 1000,
 			 "healthy", (double)pool->verdict.healthy / 1000, "slots_in_transition",
 			 (int)publish_in_transition(agent->publish, pool->id), "builds",
 			 (json_int_t)pool->n_builds, "slots_written", (json_int_t)pool->n_words,
