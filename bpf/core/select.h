@@ -415,6 +415,26 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 	return LB_R_OK;
 }
 
+/*
+ * A packet of a flow whose node is dead: it gets a reset, each time, until the scan removes the
+ * entry. What the client answers with a reset itself is news for the node, if that is dead by an
+ * order or a deadline only, and sends on.
+ */
+static __always_inline enum lb_reason lb_select_ended(struct lb_env *env, const struct lb_pkt *pkt,
+						      struct lb_flow *flow, __u32 now,
+						      struct lb_choice *ret)
+{
+	const struct lb_backend *b = lb_env_backend(env, flow->backend);
+
+	LB_FETCH_OR(lb_flow_word(flow), LB_WORD_OF(LB_FLOW_F_CLOSED));
+	if (now - flow->seen > LB_SEEN_REFRESH)
+		flow->seen = now;
+	ret->backend = flow->backend;
+	if ((pkt->tcp_flags & LB_TCP_RST) && b && (__u8)(b->generation - flow->generation) == 1)
+		return LB_R_OK;
+	return LB_R_RESET_SENT;
+}
+
 /* A packet of a flow that has an entry. */
 static __always_inline enum lb_reason lb_select_entry(struct lb_env *env, const struct lb_pkt *pkt,
 						      const struct lb_vip *vip,
@@ -427,7 +447,7 @@ static __always_inline enum lb_reason lb_select_entry(struct lb_env *env, const 
 		lb_count_event(env, LB_EV_FLOW_VOID);
 		lb_flow_uncount(env, flow);
 		if (vip->on_down == LB_ON_DOWN_RESET)
-			return LB_R_RESET_SENT;
+			return lb_select_ended(env, pkt, flow, now, ret);
 		lb_flow_forget(env, table, key, flow, LB_READ_ONCE(*lb_flow_word(flow)));
 		ret->backend = s.cur;
 		return LB_R_OK;
@@ -461,8 +481,9 @@ static __always_inline enum lb_reason lb_select_known(struct lb_env *env, const 
 	if (!s.prev)
 		return LB_R_OK;
 	prev = lb_env_backend(env, s.prev);
+	/* Dead, and the agent will take it out of the slot in a moment. */
 	if (s.prev != LB_BACKEND_LOCAL && (!prev || !(prev->flags & LB_BACKEND_F_ALIVE)))
-		return LB_R_OK;
+		return vip->on_down == LB_ON_DOWN_RESET ? LB_R_RESET_SENT : LB_R_OK;
 	ret->backend = s.prev;
 	if (pkt->tcp_flags & (LB_TCP_RST | LB_TCP_SYN))
 		return LB_R_OK;

@@ -191,6 +191,56 @@ static void test_each_entry_lives_as_long_as_it_should(void **state)
 	scan_free(&s);
 }
 
+/* Its client is told by a reset, and must find the entry for that. */
+static void test_entry_of_a_dead_node_stays_until_its_client_was_told(void **state)
+{
+	struct tables *t = *state;
+	struct lb_flow f = live_flow(IDLE_MS - 2000);
+	uint64_t passes;
+	struct scan *s;
+
+	frozen_ms = now_ms();
+	t->vips[VIP].on_down = LB_ON_DOWN_RESET;
+	assert_int_equal(scan_new(t, IDLE_MS, &s), 0);
+	t->loads[DEAD].flows = 1;
+	t->slots[100].exc = 1;
+	f.backend = DEAD;
+	f.generation = 1; /* it has died since */
+	f.flags = LB_FLOW_F_COUNTED;
+	put(t->flows_fd, 1, f);
+	f.flags = LB_FLOW_F_CLOSED;
+	f.seen = ticks_ago(SCAN_CLOSED_MS - 2000);
+	put(t->flows_fd, 2, f);
+	f.seen = ticks_ago(SCAN_CLOSED_MS + 2000);
+	put(t->flows_fd, 3, f);
+	f.flags = 0;
+	f.seen = ticks_ago(IDLE_MS + 2000);
+	put(t->flows_fd, 4, f);
+	f.seen = ticks_ago(1000);
+	put(t->half_open_fd, 5, f);
+	f.seen = ticks_ago(LB_HALF_OPEN_MS + 2000);
+	put(t->half_open_fd, 6, f);
+	for (int i = 0; i < 2; i++) {
+		run_pass(s, SCAN_BUDGET);
+		assert_true(there(t->flows_fd, 1));
+		assert_true(there(t->flows_fd, 2));
+		assert_false(there(t->flows_fd, 3));
+		assert_false(there(t->flows_fd, 4));
+		assert_true(there(t->half_open_fd, 5));
+		assert_false(there(t->half_open_fd, 6));
+		assert_int_equal(t->slots[100].exc, 1);
+		assert_int_equal(t->loads[DEAD].flows, 0); /* once, and never below */
+		assert_int_equal(scan_live(s, DEAD, &passes), 0);
+		assert_int_equal(scan_entries_of(s, DEAD), 0);
+		assert_int_equal(scan_stats(s)->voided, 3);
+	}
+	t->vips[VIP].on_down = LB_ON_DOWN_REHASH; /* nobody is told */
+	run_pass(s, SCAN_BUDGET);
+	assert_int_equal(scan_stats(s)->flows, 0);
+	assert_int_equal(t->slots[100].exc, 0);
+	scan_free(&s);
+}
+
 static void test_exceptions_stay_as_long_as_an_entry_needs_them(void **state)
 {
 	struct tables *t = *state;
@@ -576,6 +626,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_each_entry_lives_as_long_as_it_should),
+		T(test_entry_of_a_dead_node_stays_until_its_client_was_told),
 		T(test_exceptions_stay_as_long_as_an_entry_needs_them),
 		T(test_half_open_entries_are_swept_between_passes),
 		T(test_a_crowded_half_open_table_forgets_sooner),

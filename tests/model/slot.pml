@@ -134,6 +134,16 @@ inline meets_void(e)
 	fi
 }
 
+/* A flow without an entry whose slot's prev died: the same. No live flow comes here. */
+inline belongs_to_dead()
+{
+	assert(own[f] == NONE);
+	if
+	:: finish()
+	:: deliver(w_cur)
+	fi
+}
+
 /* lb_choose(): whatever the policy prefers. Returns if the flow needs an entry. */
 inline choose()
 {
@@ -199,7 +209,8 @@ next:
 		:: half[f] == NONE
 		fi;
 		if
-		:: !w_prev || dead[w_prev] -> deliver(w_cur)
+		:: !w_prev -> deliver(w_cur)
+		:: w_prev && dead[w_prev] -> belongs_to_dead()
 		:: w_prev && !dead[w_prev] -> to[f] = w_prev; w_cur = NONE; w_prev = NONE
 		fi;
 		if

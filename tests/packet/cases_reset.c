@@ -88,10 +88,22 @@ static const struct packet_case table[] = {
 			       TCP(PORT, 40000, TCP_RST | TCP_ACK, .seq = 0, .ack = 50, .window = 0)}}),
 	},
 	{
-		.name = "A reset is never answered with a reset",
+		.name = "A reset is never answered with a reset, nor sent to what has the node's id since",
 		STEPS(DEAD4,
+		      {.kind = STEP_NODE, .node = NODE1, .flags = LB_BACKEND_F_NEXTHOP, .value = 2},
 		      {PKT(40000, TCP_RST), .want = DROP, .reason = LB_R_NO_BACKEND, VOID},
 		      {PKT(40000, TCP_RST | TCP_ACK), .want = DROP, .reason = LB_R_NO_BACKEND, VOID}),
+	},
+	{
+		.name = "A node that was cut off and sends on learns it from the client's own reset",
+		STEPS(DEAD4, {ACK(40000), .resets = 1, VOID}, {PKT(40000, TCP_RST), .to = NODE1, VOID},
+		      {PKT(40000, TCP_RST | TCP_ACK), .to = NODE1, VOID}),
+	},
+	{
+		.name = "Each segment of a dead node's flow gets a reset; its entry is closed, and counts no more",
+		STEPS(DEAD4, LIVE_FLOWS(NODE1, 1), {ACK(40000), .resets = 1, VOID}, LIVE_FLOWS(NODE1, 0),
+		      ENTRY(IN_FLOWS, CLIENT, 4, 40000, NODE1, .entry_flags = LB_FLOW_F_CLOSED),
+		      {ACK(40000), .resets = 1, VOID}, LIVE_FLOWS(NODE1, 0)),
 	},
 	{
 		.name = "Resets over the limit a second are dropped; a second later again",

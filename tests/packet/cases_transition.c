@@ -91,7 +91,15 @@ static const struct packet_case table[] = {
 		      {ACK(40000), .to = NODE1, PROMOTED}),
 	},
 	{
-		.name = "A prev that died meanwhile has no flows: cur",
+		.name = "A prev that died meanwhile had the flows without an entry: a reset; new ones live",
+		STEPS(FROM_1_TO_2, DIES(NODE1), {ACK(40000), .resets = 1},
+		      NO_ENTRY(IN_FLOWS, CLIENT, 4, 40000),
+		      {SYN(40000), .to = NODE2, .opens = 1, EVENTS(LB_EV_FLOW_ADDED)},
+		      {ACK(40000), .to = NODE2, EVENTS(LB_EV_FLOW_PROMOTED)}),
+	},
+	{
+		.name = "With on_down: rehash they are cur's",
+		.on_down = LB_ON_DOWN_REHASH,
 		STEPS(FROM_1_TO_2, DIES(NODE1), {ACK(40000), .to = NODE2},
 		      NO_ENTRY(IN_FLOWS, CLIENT, 4, 40000)),
 	},

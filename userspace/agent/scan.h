@@ -14,6 +14,9 @@
  * entry lives SCAN_CROWDED_MS only, until less than a quarter is taken. So it has room at all times
  * if it holds what new_entries_per_second lets in during about five seconds.
  *
+ * With on_down: reset an entry outlives its node: the client's reset comes from it. It counts no
+ * more, and goes when the client was told, or when it would have gone had the node lived.
+ *
  * Everything is done in bounded steps on the caller's thread.
  *
  * Needs BPF_MAP_LOOKUP_BATCH and BPF_MAP_LOOKUP_AND_DELETE_ELEM of hash maps (Linux 5.14).
@@ -31,7 +34,7 @@
 #define SCAN_CROWDED_SWEEP_MS 500
 #define SCAN_CROWDED_MS  3000  /* longer than a round trip, and than the gaps between three SYNs */
 #define SCAN_CLOSING_MS  60000 /* an entry lives so long after a FIN */
-#define SCAN_CLOSED_MS   10000 /* … after a RST */
+#define SCAN_CLOSED_MS   10000 /* … after a RST, or a segment whose node is dead */
 #define SCAN_BUDGET      2048  /* entries of one step: a millisecond, or 3 if all of them must go */
 
 struct scan;

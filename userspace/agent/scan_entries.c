@@ -13,6 +13,7 @@
 
 enum scan_verdict {
 	SCAN_KEEP = 1,
+	SCAN_CUT, /* kept, for its client is to be told that its node is dead */
 	SCAN_EXPIRED,
 	SCAN_CLOSED,
 	SCAN_VOID,
@@ -37,18 +38,21 @@ static uint32_t age_of(const struct lb_flow *flow, uint64_t now_ms)
 	return LB_AGE(LB_TICKS_FROM_MS(now_ms), flow->seen);
 }
 
-static bool is_void(const struct scan *s, const struct lb_flow_key *key, const struct lb_flow *flow)
+static bool has_vip(const struct scan *s, const struct lb_flow_key *key)
+{
+	return key->vip < LB_VIPS_MAX && s->t->vips[key->vip].flags & LB_VIP_F_ACTIVE;
+}
+
+static bool has_node(const struct scan *s, const struct lb_flow *flow)
 {
 	const struct lb_backend *b;
 
-	if (key->vip >= LB_VIPS_MAX || !(s->t->vips[key->vip].flags & LB_VIP_F_ACTIVE))
-		return true;
 	if (flow->backend == LB_BACKEND_LOCAL)
-		return false;
-	if (flow->backend >= LB_BACKENDS_MAX)
 		return true;
+	if (flow->backend >= LB_BACKENDS_MAX)
+		return false;
 	b = &s->t->backends[flow->backend];
-	return !(b->flags & LB_BACKEND_F_ALIVE) || b->generation != flow->generation;
+	return b->flags & LB_BACKEND_F_ALIVE && b->generation == flow->generation;
 }
 
 static uint64_t half_open_ms(const struct scan *s)
@@ -56,13 +60,11 @@ static uint64_t half_open_ms(const struct scan *s)
 	return s->crowded ? SCAN_CROWDED_MS : LB_HALF_OPEN_MS;
 }
 
-static enum scan_verdict judge(const struct scan *s, const struct lb_flow_key *key,
-			       const struct lb_flow *flow, uint64_t now_ms)
+static enum scan_verdict judge_age(const struct scan *s, const struct lb_flow *flow,
+				   uint64_t now_ms)
 {
 	uint32_t age = age_of(flow, now_ms);
 
-	if (is_void(s, key, flow))
-		return SCAN_VOID;
 	if (s->phase != SCAN_PHASE_FLOWS)
 		return age > scan_ticks_of(half_open_ms(s)) ? SCAN_EXPIRED : SCAN_KEEP;
 	if (flow->flags & LB_FLOW_F_CLOSED && age > scan_ticks_of(SCAN_CLOSED_MS))
@@ -72,21 +74,48 @@ static enum scan_verdict judge(const struct scan *s, const struct lb_flow_key *k
 	return age > s->idle_ticks ? SCAN_EXPIRED : SCAN_KEEP;
 }
 
+/*
+ * A flow whose node died keeps its entry as long as if it lived: without one its client's next
+ * segment would go to another node, and that need not answer with a reset (what is left there of an
+ * earlier connection of the same ports answers in its stead). The packet path marks the entry as
+ * closed when it has told the client.
+ */
+static enum scan_verdict judge(const struct scan *s, const struct lb_flow_key *key,
+			       const struct lb_flow *flow, uint64_t now_ms)
+{
+	enum scan_verdict verdict;
+
+	if (!has_vip(s, key))
+		return SCAN_VOID;
+	verdict = judge_age(s, flow, now_ms);
+	if (has_node(s, flow))
+		return verdict;
+	if (s->t->vips[key->vip].on_down != LB_ON_DOWN_RESET)
+		return SCAN_VOID;
+	return verdict == SCAN_KEEP ? SCAN_CUT : SCAN_VOID;
+}
+
 static void subtract(struct scan *s, uint16_t backend)
 {
 	if (backend < LB_BACKENDS_MAX)
 		publish_load_flows_sub(s->t, backend, 1);
 }
 
+/* It stays, and its slot's exc with it. */
+static void keep_entry(struct scan *s, const struct lb_flow *flow)
+{
+	s->cursor.entries++;
+	if (s->phase != SCAN_PHASE_SWEEP && flow->slot < s->t->n_pools * LB_SLOTS_MAX)
+		s->marks[flow->slot / 64] |= 1ull << flow->slot % 64;
+}
+
 static void keep(struct scan *s, const struct lb_flow *flow)
 {
 	struct scan_count *c;
 
-	s->cursor.entries++;
+	keep_entry(s, flow);
 	if (s->phase == SCAN_PHASE_SWEEP)
 		return;
-	if (flow->slot < s->t->n_pools * LB_SLOTS_MAX)
-		s->marks[flow->slot / 64] |= 1ull << flow->slot % 64;
 	if (flow->backend != LB_BACKEND_LOCAL && flow->backend >= LB_BACKENDS_MAX)
 		return;
 	c = &s->now[scan_count_index(flow->backend)];
@@ -128,9 +157,10 @@ static bool lives(struct scan *s, const struct lb_flow_key *key, struct lb_flow 
 	}
 	if (counted)
 		subtract(s, flow->backend);
-	if (verdict != SCAN_KEEP)
-		count_removal(s, verdict);
-	return verdict == SCAN_KEEP;
+	if (verdict == SCAN_KEEP || verdict == SCAN_CUT)
+		return true;
+	count_removal(s, verdict);
+	return false;
 }
 
 static void revive(struct scan *s, const struct lb_flow *flow)
@@ -151,6 +181,23 @@ static void put_back(struct scan *s, const struct lb_flow *flow, int r)
 	s->stats.lost += r != -EEXIST;
 }
 
+/* Returns enum lb_scan_answer, or -errno. */
+static int uncount(const struct scan *s, const struct lb_flow_key *key, const struct lb_flow *read)
+{
+	struct lb_scan_ask ask = {.key = *key, .seen = read->seen};
+
+	return scan_prog_run(s->phase == SCAN_PHASE_FLOWS ? s->prog_flows : s->prog_half_open, &ask);
+}
+
+/* A flow that was cut off is no live one of its node's. r: of uncount(), if it counted. */
+static int keep_cut(struct scan *s, const struct lb_flow *flow, int r)
+{
+	keep_entry(s, flow);
+	if (r == LB_SCAN_COUNTED)
+		subtract(s, flow->backend);
+	return r < 0 ? r : 0;
+}
+
 /*
  * Remove an entry that was judged by what the batch had read. A packet may have come since, so the
  * entry is taken out and judged again as it was then; one that lives is put back. In the
@@ -161,10 +208,7 @@ static void put_back(struct scan *s, const struct lb_flow *flow, int r)
 static int remove_entry(struct scan *s, int fd, const struct lb_flow_key *key,
 			const struct lb_flow *read, uint64_t now_ms)
 {
-	const struct scan_prog *prog = s->phase == SCAN_PHASE_FLOWS ? s->prog_flows
-								    : s->prog_half_open;
-	struct lb_scan_ask ask = {.key = *key, .seen = read->seen};
-	int r = scan_prog_run(prog, &ask);
+	int r = uncount(s, key, read);
 	bool counted = r == LB_SCAN_COUNTED;
 	struct lb_flow flow;
 
@@ -208,6 +252,21 @@ static int read_batch(struct scan *s, int fd, uint32_t budget, uint32_t *ret_n)
 	return r < 0 ? 0 : 1;
 }
 
+/* An entry as it was read. Returns 0, -errno. */
+static int scan_one(struct scan *s, int fd, const struct lb_flow_key *key,
+		    const struct lb_flow *read, uint64_t now_ms)
+{
+	switch (judge(s, key, read, now_ms)) {
+	case SCAN_KEEP:
+		keep(s, read);
+		return 0;
+	case SCAN_CUT:
+		return keep_cut(s, read, read->flags & LB_FLOW_F_COUNTED ? uncount(s, key, read) : 0);
+	default:
+		return remove_entry(s, fd, key, read, now_ms);
+	}
+}
+
 /* One step over a map. Returns as read_batch(). */
 static int scan_map(struct scan *s, int fd, uint64_t now_ms, uint32_t budget)
 {
@@ -219,12 +278,8 @@ static int scan_map(struct scan *s, int fd, uint64_t now_ms, uint32_t budget)
 	more = read_batch(s, fd, budget, &n);
 	if (more < 0)
 		return more;
-	for (uint32_t i = 0; i < n && r >= 0; i++) {
-		if (judge(s, &s->keys[i], &s->flows[i], now_ms) == SCAN_KEEP)
-			keep(s, &s->flows[i]);
-		else
-			r = remove_entry(s, fd, &s->keys[i], &s->flows[i], now_ms);
-	}
+	for (uint32_t i = 0; i < n && r >= 0; i++)
+		r = scan_one(s, fd, &s->keys[i], &s->flows[i], now_ms);
 	return r < 0 ? r : more;
 }
 
@@ -266,6 +321,26 @@ static void remove_cell(struct scan *s, struct flow_table *table, struct flow_ta
 	put_back(s, flow, r);
 }
 
+/* As scan_one(). */
+static void scan_cell(struct scan *s, struct flow_table *table, struct flow_table_entry *e,
+		      uint64_t now_ms)
+{
+	const struct lb_flow_key *key = (const void *)e->key;
+	const struct lb_flow *flow = (const void *)e->value;
+	struct lb_scan_ask ask = {.key = *key, .seen = flow->seen};
+
+	switch (judge(s, key, flow, now_ms)) {
+	case SCAN_KEEP:
+		keep(s, flow);
+		break;
+	case SCAN_CUT:
+		keep_cut(s, flow, flow->flags & LB_FLOW_F_COUNTED ? scan_uncount_dpdk(table, &ask) : 0);
+		break;
+	default:
+		remove_cell(s, table, e, now_ms);
+	}
+}
+
 /* One step over a table of workers. Returns 1 if there is more, 0 at the end. */
 static int scan_table(struct scan *s, struct flow_table *table, uint64_t now_ms, uint32_t budget)
 {
@@ -280,14 +355,8 @@ static int scan_table(struct scan *s, struct flow_table *table, uint64_t now_ms,
 		uint32_t n = flow_table_read(table, s->cursor.at, ticks, entries);
 
 		left -= 1 + n * BUCKETS_AN_ENTRY;
-		for (uint32_t i = 0; i < n; i++) {
-			const struct lb_flow *flow = (const void *)entries[i].value;
-
-			if (judge(s, (const void *)entries[i].key, flow, now_ms) == SCAN_KEEP)
-				keep(s, flow);
-			else
-				remove_cell(s, table, &entries[i], now_ms);
-		}
+		for (uint32_t i = 0; i < n; i++)
+			scan_cell(s, table, &entries[i], now_ms);
 	}
 	return s->cursor.at < table->n_buckets;
 }
