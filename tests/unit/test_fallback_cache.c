@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "tests/lib/raw_server.h"
+#include "tests/lib/raw_http2.h"
 #include "userspace/agent/fallback_cache.h"
 
 #define OK_JSON                                                                                    \
@@ -316,6 +316,20 @@ static void test_host_and_token_of_the_check_are_used(void **state)
 	assert_int_equal(atomic_load(&f->servers[0].n_requests), 1);
 }
 
+static void test_servers_of_http2_alone_are_asked_in_it(void **state)
+{
+	struct fixture *f = *state;
+
+	raw_server_stop(&f->servers[0]);
+	raw_server_start(&f->servers[0], raw_serve_http2, NULL);
+	f->n_servers = 1;
+	f->http.version = PRESET_HTTP_2;
+	keep(f, "pool", "/v1/models", 30000);
+	round_of(f);
+	assert_string_equal(report(f).error, "");
+	assert_int_equal(report(f).n_ok, 1);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -330,6 +344,7 @@ int main(void)
 		T(test_a_reload_keeps_what_stays_and_drops_what_goes),
 		T(test_what_is_forgotten_while_it_is_asked_does_no_harm),
 		T(test_host_and_token_of_the_check_are_used),
+		T(test_servers_of_http2_alone_are_asked_in_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "tests/lib/raw_http2.h"
 #include "tests/unit/probe_bed.h"
 
 extern char **environ;
@@ -305,40 +306,12 @@ static void restart_of_the_server_is_no_failure(void **state)
 
 /* --- HTTP/2, IPv6 ----------------------------------------------------------------------------- */
 
-/* Just enough of RFC 9113: our SETTINGS, an ACK of theirs, and ":status: 200" for each HEADERS. */
-static void serve_http2(struct raw_conn *conn)
-{
-	static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
-	static const uint8_t ack[] = {0, 0, 0, 4, 1, 0, 0, 0, 0};
-	uint8_t head[9], preface[24], payload[16384];
-	uint8_t answer[] = {0, 0, 1, 1, 5, 0, 0, 0, 0, 0x88};
-
-	if (recv(conn->fd, preface, sizeof(preface), MSG_WAITALL) != sizeof(preface) ||
-	    !raw_write(conn, settings, sizeof(settings)))
-		return;
-	while (recv(conn->fd, head, sizeof(head), MSG_WAITALL) == sizeof(head)) {
-		size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
-
-		if (len > sizeof(payload) ||
-		    (len && recv(conn->fd, payload, len, MSG_WAITALL) != (ssize_t)len))
-			return;
-		if (head[3] == 4 && !(head[4] & 1) && !raw_write(conn, ack, sizeof(ack)))
-			return;
-		if (head[3] != 1)
-			continue;
-		atomic_fetch_add(&conn->server->n_requests, 1);
-		memcpy(answer + 5, head + 5, 4);
-		if (!raw_write(conn, answer, sizeof(answer)))
-			return;
-	}
-}
-
 static void http2_by_prior_knowledge(void **state)
 {
 	struct bed *bed = *state;
 	struct probe_spec spec;
 
-	serve(bed, serve_http2, NULL);
+	serve(bed, raw_serve_http2, NULL);
 	spec = spec_of(bed);
 	spec.http.version = PRESET_HTTP_2;
 	probe_it(bed, &spec);

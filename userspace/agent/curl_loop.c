@@ -357,10 +357,28 @@ int curl_request_set_basics(struct curl_request *req, const struct curl_basics *
 	return 0;
 }
 
-void curl_request_set_tls(struct curl_request *req, const struct config_http *http)
+/* Where nothing is said of it, 1.1. */
+static void set_version(CURL *easy, const struct config_http *http)
+{
+	if (http->version == PRESET_HTTP_1_1)
+		return;
+	if (http->scheme == CONFIG_SCHEME_HTTPS) {
+		/* or 1.1, as the server says */
+		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	} else if (http->version == PRESET_HTTP_2) {
+		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+				 (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+		/* 7.88 cannot use such a connection twice: curl's pull request 10643, in 8.0. */
+		if (curl_version_info(CURLVERSION_NOW)->version_num < 0x080000)
+			curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+	}
+}
+
+void curl_request_set_http(struct curl_request *req, const struct config_http *http)
 {
 	CURL *easy = req->easy;
 
+	set_version(easy, http);
 	if (http->scheme != CONFIG_SCHEME_HTTPS)
 		return;
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, http->verify ? 1L : 0L);

@@ -107,8 +107,8 @@ struct curl_basics {
 /* url is copied; parsed and headers must live as long as the request. Returns 0 or -ENOMEM. */
 int curl_request_set_basics(struct curl_request *req, const struct curl_basics *basics);
 
-/* Whom to believe and who to be, as configured; nothing unless it is https. Texts are copied. */
-void curl_request_set_tls(struct curl_request *req, const struct config_http *http);
+/* Version; with https whom to believe and who to be, as configured. Texts are copied. */
+void curl_request_set_http(struct curl_request *req, const struct config_http *http);
 
 /* token is copied. Returns 0 or -ENOMEM. */
 int curl_request_set_bearer(struct curl_request *req, const char *token);

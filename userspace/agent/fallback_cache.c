@@ -191,7 +191,6 @@ static int set_options(struct entry *e, const struct fallback_source *src, int64
 		.body_max = FALLBACK_BODY_MAX,
 		.buffer_size = BUFFER_SIZE,
 	};
-	CURL *easy;
 	int r;
 
 	r = set_url(e, src, url, sizeof(url));
@@ -199,11 +198,9 @@ static int set_options(struct entry *e, const struct fallback_source *src, int64
 		r = curl_request_set_basics(e->req, &basics);
 	if (r < 0)
 		return r;
-	easy = curl_request_easy(e->req);
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	if (e->connect_to)
-		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, e->connect_to);
-	curl_request_set_tls(e->req, &src->http);
+		curl_easy_setopt(curl_request_easy(e->req), CURLOPT_CONNECT_TO, e->connect_to);
+	curl_request_set_http(e->req, &src->http);
 	return src->http.bearer_file ? set_token(e, src->http.bearer_file, now_ms) : 0;
 }
 

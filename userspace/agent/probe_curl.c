@@ -132,22 +132,6 @@ static const struct curl_request_ops ops = {
 	.on_done = on_done,
 };
 
-static void options_version(CURL *easy, const struct config_http *h)
-{
-	if (h->version == PRESET_HTTP_1_1) {
-		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	} else if (h->scheme == CONFIG_SCHEME_HTTPS) {
-		/* or 1.1, as the server says */
-		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	} else if (h->version == PRESET_HTTP_2) {
-		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
-				 (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
-		/* 7.88 cannot use such a connection twice: curl's pull request 10643, in 8.0. */
-		if (curl_version_info(CURLVERSION_NOW)->version_num < 0x080000)
-			curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-	}
-}
-
 /* Returns 0 or -ENOMEM. */
 static int set_options(struct probe *p, const char *token)
 {
@@ -168,10 +152,9 @@ static int set_options(struct probe *p, const char *token)
 	if (r < 0)
 		return r;
 	easy = curl_request_easy(p->req);
-	options_version(easy, h);
 	if (p->pr.connect_to)
 		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, p->pr.connect_to);
-	curl_request_set_tls(p->req, h);
+	curl_request_set_http(p->req, h);
 	return token ? curl_request_set_bearer(p->req, token) : 0;
 }
 
