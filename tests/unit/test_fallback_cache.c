@@ -316,6 +316,22 @@ static void test_host_and_token_of_the_check_are_used(void **state)
 	assert_int_equal(atomic_load(&f->servers[0].n_requests), 1);
 }
 
+static void test_a_reload_that_asks_more_often_counts_from_the_last_answer(void **state)
+{
+	struct fixture *f = *state;
+
+	keep(f, "pool", "/v1/models", 30000);
+	round_of(f);
+	f->now_ms += 2000;
+	keep(f, "pool", "/v1/models", 5000);
+	no_round(f);
+	f->now_ms += 2999;
+	no_round(f);
+	f->now_ms += 1;
+	round_of(f);
+	assert_int_equal(report(f).n_ok, 2);
+}
+
 static void test_servers_of_http2_alone_are_asked_in_it(void **state)
 {
 	struct fixture *f = *state;
@@ -344,6 +360,7 @@ int main(void)
 		T(test_a_reload_keeps_what_stays_and_drops_what_goes),
 		T(test_what_is_forgotten_while_it_is_asked_does_no_harm),
 		T(test_host_and_token_of_the_check_are_used),
+		T(test_a_reload_that_asks_more_often_counts_from_the_last_answer),
 		T(test_servers_of_http2_alone_are_asked_in_it),
 	};
 

@@ -153,6 +153,17 @@ static void an_adopted_node_that_refuses_is_down_and_not_loading(void **state)
 	assert_int_equal(n.h.state, LB_STATE_UNHEALTHY);
 }
 
+static void a_node_adopted_while_it_loads_loads_on_when_it_refuses(void **state)
+{
+	struct node n = begin(HEALTH_ORIGIN_ADOPTED, LB_STATE_LOADING);
+
+	(void)state;
+	probes(&n, HEALTH_REFUSED, 5);
+	assert_int_equal(n.h.state, LB_STATE_LOADING);
+	probes(&n, HEALTH_PASS, 1);
+	assert_int_equal(n.h.state, LB_STATE_WARMING);
+}
+
 static void a_node_adopted_degraded_stays_so_until_samples_clear_it(void **state)
 {
 	struct node n = begin(HEALTH_ORIGIN_ADOPTED, LB_STATE_DEGRADED);
@@ -535,6 +546,7 @@ int main(void)
 		cmocka_unit_test(an_adopted_node_goes_straight_to_healthy),
 		cmocka_unit_test(a_node_adopted_as_down_stays_dead_and_warms_up_when_it_answers),
 		cmocka_unit_test(an_adopted_node_that_refuses_is_down_and_not_loading),
+		cmocka_unit_test(a_node_adopted_while_it_loads_loads_on_when_it_refuses),
 		cmocka_unit_test(a_node_adopted_degraded_stays_so_until_samples_clear_it),
 		cmocka_unit_test(
 			a_node_adopted_degraded_is_not_cleared_on_the_way_to_being_so_again),
