@@ -4,11 +4,11 @@ import http.client
 import json
 import os
 import socket
-import sys
 import time
 
 from tests.lib import config, loadgen, mock, openai_sdk
 from tests.lib.agent import Agent
+from tests.lib.canary import Canary
 from tests.lib.case import between, case, equal
 from tests.lib.wait import holds_for, wait_until
 
@@ -230,42 +230,6 @@ def niceness(agent: Agent) -> dict[str, set]:
             name, _, rest = f.read().partition("(")[2].rpartition(")")
         values.setdefault(name, set()).add(int(rest.split()[16]))
     return values
-
-
-class Canary:
-    """
-    A process that only waits: how late the machine wakes it is what it makes of everybody else, the
-    agent's loop among them.
-    """
-
-    PERIOD_S = 0.01
-    PROGRAM = f"""
-import sys, time
-worst, due = 0.0, time.monotonic()
-sys.stdout.write("ready\\n"), sys.stdout.flush()
-end = due + 120
-while due < end:
-    due += {PERIOD_S}
-    time.sleep(max(0, due - time.monotonic()))
-    now = time.monotonic()
-    if now - due > worst:
-        worst = now - due
-        sys.stdout.write(f"{{worst * 1000:.1f}}\\n"), sys.stdout.flush()
-    due = max(due, now)
-"""
-
-    def __init__(self, host):
-        self.process = host.popen([sys.executable, "-c", self.PROGRAM], name="canary")
-        wait_until(lambda: "ready" in self.process.output(), 5, "the canary sings")
-
-    def end(self) -> float:
-        """ms that it was woken too late, at worst."""
-        self.process.kill()
-        said = self.process.output().split()
-        return float(said[-1]) if len(said) > 1 else 0.0
-
-
-CROWD = 5000
 
 
 @case("5,000 clients that arrive at once are answered, and no health check is late for that",
