@@ -433,7 +433,7 @@ def notify(t):
     agent = service.agent
     agent.start(env={"WATCHDOG_USEC": "1000000"})
     seen = agent.notify.poll()
-    assert any(line.startswith("STATUS=1 pools") for line in seen), seen
+    assert any(line.startswith("STATUS=1 pool, 2 VIPs") for line in seen), seen
     wait_until(lambda: agent.notify.poll().count("WATCHDOG=1") >= 4, 5, "signs of life")
     os.kill(agent.pid, signal.SIGSTOP)
     before = agent.notify.poll().count("WATCHDOG=1")

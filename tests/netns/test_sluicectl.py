@@ -5,6 +5,7 @@ import contextlib
 import http.server
 import json
 import os
+import shlex
 import signal
 import socket
 import socketserver
@@ -140,7 +141,7 @@ def usage(t):
 
 @case("an output that cannot be written is said, with status 1")
 def output_lost(t):
-    service = Service(t, nodes=1)
+    service = Service(t, nodes=2)
     for words in (("status",), ("backends", "--json"), ("drain", "node1"), ("--help",)):
         argv = [program("sluicectl"), "--socket", service.agent.socket, *words]
         done = service.tb.ingress.run(["sh", "-c", 'exec "$@" >/dev/full', "sh", *argv],
@@ -149,9 +150,20 @@ def output_lost(t):
         assert "cannot write the output" in done.stderr, done.stderr
 
 
+@case("who takes the last node out of a pool is told, and done as told")
+def last_node(t):
+    agent = Service(t, nodes=2).agent
+    warning = "sluicectl: pool pool has no node left for new connections: this host answers them\n"
+    for words, said in ((("drain", "node1"), ""), (("weight", "node2", "0"), warning),
+                        (("weight", "node2", "file"), ""), (("drain", "node2"), warning),
+                        (("undrain", "node1"), "")):
+        done = agent.ctl_run(*words)
+        equal((done.returncode, done.stderr), (DONE, said), " ".join(words))
+
+
 @case("an order says what it did")
 def orders_said(t):
-    service = Service(t, nodes=1)
+    service = Service(t, nodes=2)
     for words, said in ((("weight", "node1", "7"), "weight 7\n"),
                         (("weight", "node1", "file"), "weight 1, as in the file\n"),
                         (("drain", "node1"), "run to their end\n"),
@@ -205,6 +217,24 @@ def top(t):
         done = agent.ctl_run("top", *words)
         equal((done.returncode, done.stdout), (USAGE, ""), f"top {' '.join(words)}")
         assert "Usage: sluicectl top" in done.stderr, done.stderr
+
+
+@case("top on a terminal goes on over a restart of the agent; in a pipe it ends with status 3")
+def top_over_a_restart(t):
+    agent = Service(t, nodes=1).agent
+    argv = [program("sluicectl"), "--socket", agent.socket, "top", "--interval", "200ms"]
+    shown = agent.host.popen(["script", "-qec", f"stty cols 120; exec {shlex.join(argv)}",
+                              "/dev/null"], name="terminal")
+    piped = agent.host.popen([*argv, "--count", "1000"], name="pipe")
+    for one in (shown, piped):
+        wait_until(lambda one=one: "1 node:" in one.output(), 5, "a table")
+    agent.kill()
+    equal(piped.wait(20), NO_AGENT, "exit status in a pipe")
+    wait_until(lambda: "the next one is waited for" in shown.output(), 5, "it says so")
+    agent.start()
+    tables = shown.output().count("1 node:")
+    wait_until(lambda: shown.output().count("1 node:") > tables + 1, 10, "tables of the next agent")
+    shown.kill()
 
 
 @case("status names the nodes that are not healthy, with the cause, and says what counters mean")
@@ -440,7 +470,7 @@ def check_config(t):
     agent = service.agent
     done = agent.ctl_run("check-config", agent.config_path)
     equal((done.returncode, done.stderr), (DONE, ""), "a good file")
-    assert "2 VIPs, 1 pools: good" in done.stdout, done.stdout
+    assert "2 VIPs, 1 pool: good" in done.stdout, done.stdout
     agent.write_config({k: v for k, v in service.config.items() if k != "hash_key"})
     done = agent.ctl_run("check-config", agent.config_path)
     equal((done.returncode, done.stderr.count("\n")), (DONE, 1), "a file without a key")

@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "userspace/lib/cleanup.h"
 
 #define ANSWER_MAX (64u << 20)
+#define AGAIN_MS   200
 
 struct answer {
 	char *text;
@@ -167,4 +169,32 @@ int client_send(const struct ctl *ctl, const char *path, const char *body, size_
 		json_t **ret_json)
 {
 	return call(ctl, "POST", path, body, len, ret_json);
+}
+
+static int64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int client_get_again(const struct ctl *ctl, const char *path, const char *what, json_t **ret_json)
+{
+	const struct timespec pause = {.tv_nsec = AGAIN_MS * 1000000L};
+	struct ctl silent = *ctl;
+	int64_t began_ms = clock_ms();
+	int r;
+
+	silent.silent = true;
+	r = client_call(&silent, "GET", path, NULL, ret_json);
+	if (r != CTL_NO_AGENT)
+		return r;
+	fprintf(stderr, "%ssluicectl: no agent answers; %sthe next one is waited for\n",
+		isatty(STDERR_FILENO) ? "\r\033[K" : "", what);
+	while (r == CTL_NO_AGENT && clock_ms() - began_ms < CLIENT_AGENT_BACK_MS) {
+		nanosleep(&pause, NULL);
+		r = client_call(&silent, "GET", path, NULL, ret_json);
+	}
+	return r == CTL_NO_AGENT ? client_call(ctl, "GET", path, NULL, ret_json) : r;
 }

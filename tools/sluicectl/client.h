@@ -15,6 +15,13 @@
 int client_call(const struct ctl *ctl, const char *method, const char *path, const json_t *body,
 		json_t **ret_json);
 
+/*
+ * GET of path for somebody who goes on when the agent is started again: if none answers, that is said
+ * once (after what), and one is waited for, CLIENT_AGENT_BACK_MS at most.
+ */
+#define CLIENT_AGENT_BACK_MS 120000
+int client_get_again(const struct ctl *ctl, const char *path, const char *what, json_t **ret_json);
+
 /* Whether an agent listens there, as far as this user can tell. Prints nothing. */
 bool client_reaches(const struct ctl *ctl);
 

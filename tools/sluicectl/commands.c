@@ -15,9 +15,8 @@
 #include "userspace/lib/cleanup.h"
 #include "userspace/lib/duration.h"
 
-#define WAIT_POLL_MS  200
-#define READY_MS      60000
-#define AGENT_BACK_MS 120000 /* from the first time that it does not answer */
+#define WAIT_POLL_MS 200
+#define READY_MS     60000
 
 static int64_t clock_ms(void)
 {
@@ -218,6 +217,9 @@ static int post_node(const struct ctl *ctl, const char *node, const char *verb, 
 	client_node_path(path, sizeof(path), node, verb);
 	r = client_call(ctl, "POST", path, body, ret_json);
 	json_decref(body);
+	if (r == CTL_OK && json_is_true(json_object_get(*ret_json, "pool_empty")))
+		fprintf(stderr, "sluicectl: pool %s has no node left for new connections: this host "
+			"answers them\n", json_string_value(json_object_get(*ret_json, "pool")));
 	return r;
 }
 
@@ -295,26 +297,6 @@ static void show_progress(const json_t *drain, bool tty)
 		deadline, tty ? "" : "\n");
 }
 
-/* A drain outlives the agent: one that is restarted meanwhile is waited for, but not for ever. */
-static int get_again(const struct ctl *ctl, const char *path, json_t **ret_json)
-{
-	struct ctl silent = *ctl;
-	int64_t began_ms = clock_ms();
-	int r;
-
-	silent.silent = true;
-	r = client_call(&silent, "GET", path, NULL, ret_json);
-	if (r != CTL_NO_AGENT)
-		return r;
-	fprintf(stderr, "%ssluicectl: no agent answers; the drain stays, and the next one is waited for\n",
-		isatty(STDERR_FILENO) ? "\r\033[K" : "");
-	while (r == CTL_NO_AGENT && clock_ms() - began_ms < AGENT_BACK_MS) {
-		pause_ms(WAIT_POLL_MS);
-		r = client_call(&silent, "GET", path, NULL, ret_json);
-	}
-	return r == CTL_NO_AGENT ? client_call(ctl, "GET", path, NULL, ret_json) : r;
-}
-
 /* How it ended: CTL_OK, CTL_DEADLINE, or CTL_REFUSED after a line. */
 static int how_ended(const json_t *node)
 {
@@ -339,7 +321,7 @@ static int wait_drained(const struct ctl *ctl, const char *node, json_t **json)
 	for (unsigned int n = 0; !done; n++) {
 		const json_t *drain;
 		json_t *now = NULL;
-		int r = get_again(ctl, path, &now);
+		int r = client_get_again(ctl, path, "the drain stays, and ", &now);
 
 		if (r != CTL_OK)
 			return r;
@@ -486,7 +468,9 @@ int cmd_check_config(const struct ctl *ctl, int argc, char **argv)
 		for (uint32_t i = 0; i < warnings.n; i++)
 			fprintf(stderr, "%s: warning: %s\n", argv[0], warnings.items[i].text);
 		if (!errs.n)
-			printf("%s: %u VIPs, %u pools: good\n", argv[0], cfg->n_vips, cfg->n_pools);
+			printf("%s: %u VIP%s, %u pool%s: good\n", argv[0], cfg->n_vips,
+			       cfg->n_vips == 1 ? "" : "s", cfg->n_pools,
+			       cfg->n_pools == 1 ? "" : "s");
 	}
 	r = errs.n ? CTL_REFUSED : CTL_OK;
 	config_errors_free(&warnings);

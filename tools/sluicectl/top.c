@@ -187,9 +187,13 @@ static int put(const struct ctl *ctl, const json_t *before, const json_t *after,
 	return fflush(stdout) == 0 ? r : CTL_REFUSED; /* main says why */
 }
 
-static int get(const struct ctl *ctl, json_t **ret_json, int64_t *ret_us)
+static int get(const struct ctl *ctl, bool again, json_t **ret_json, int64_t *ret_us)
 {
-	int r = client_call(ctl, "GET", "/v1/backends", NULL, ret_json);
+	static const char path[] = "/v1/backends";
+	/* What somebody looks at goes on when the agent is started again; a script is told. */
+	int r = again && table_terminal_width()
+			? client_get_again(ctl, path, "", ret_json)
+			: client_call(ctl, "GET", path, NULL, ret_json);
 
 	*ret_us = now_us();
 	return r;
@@ -203,13 +207,13 @@ int cmd_top(const struct ctl *ctl, int argc, char **argv)
 	int r = parse(argc, argv, &opt);
 
 	if (r == CTL_OK)
-		r = get(ctl, &before, &began);
+		r = get(ctl, false, &before, &began);
 	for (long n = 0; r == CTL_OK && (!opt.count || n < opt.count); n++) {
 		const struct timespec pause = {.tv_sec = opt.interval_ms / 1000,
 					       .tv_nsec = opt.interval_ms % 1000 * 1000000};
 
 		nanosleep(&pause, NULL);
-		r = get(ctl, &after, &ended);
+		r = get(ctl, true, &after, &ended);
 		if (r != CTL_OK)
 			break;
 		r = put(ctl, before, after, ended - began, opt.word);

@@ -103,6 +103,18 @@ static const char *foreign_key(json_t *body, const char *a, const char *b)
 	return NULL;
 }
 
+/* Takes effect; whoever took the last node out of a pool is to know it. */
+static enum MHD_Result answer_ordered(struct MHD_Connection *conn, struct node *node, int64_t now_ms)
+{
+	json_t *json;
+
+	pool_judge(node->pool, now_ms);
+	json = report_node(node, now_ms);
+	if (json)
+		json_object_set_new(json, "pool_empty", json_boolean(node->pool->verdict.empty));
+	return answer(conn, 200, json);
+}
+
 static enum MHD_Result order_drain(struct control *c, struct MHD_Connection *conn,
 				   struct node *node, const json_t *body)
 {
@@ -123,8 +135,7 @@ static enum MHD_Result order_drain(struct control *c, struct MHD_Connection *con
 	log_info("node %s/%s: %s by the operator", node->pool->name, node->name,
 		 now ? "taken out at once" : "drained");
 	node_order(node, now ? NODE_ORDER_MAINTENANCE : NODE_ORDER_DRAIN, at, now_ms);
-	pool_judge(node->pool, now_ms);
-	return answer(conn, 200, report_node(node, now_ms));
+	return answer_ordered(conn, node, now_ms);
 }
 
 static enum MHD_Result order_undrain(struct control *c, struct MHD_Connection *conn,
@@ -134,8 +145,7 @@ static enum MHD_Result order_undrain(struct control *c, struct MHD_Connection *c
 
 	log_info("node %s/%s: put back by the operator", node->pool->name, node->name);
 	node_order(node, NODE_ORDER_NONE, 0, now_ms);
-	pool_judge(node->pool, now_ms);
-	return answer(conn, 200, report_node(node, now_ms));
+	return answer_ordered(conn, node, now_ms);
 }
 
 static enum MHD_Result order_weight(struct control *c, struct MHD_Connection *conn,
@@ -155,8 +165,7 @@ static enum MHD_Result order_weight(struct control *c, struct MHD_Connection *co
 	}
 	log_info("node %s/%s: weight %u by the operator", node->pool->name, node->name,
 		 node->weight);
-	pool_judge(node->pool, now_ms);
-	return answer(conn, 200, report_node(node, now_ms));
+	return answer_ordered(conn, node, now_ms);
 }
 
 /* What is wrong with a file, or else the one line; errs is freed. */

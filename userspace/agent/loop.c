@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
@@ -75,6 +76,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 int loop_run(sd_event *event, struct agent *agent)
 {
 	sd_event_source *tick = NULL;
+	char status[64];
 	int r;
 
 	r = sd_event_add_signal(event, NULL, SIGTERM, on_stop, NULL);
@@ -92,8 +94,10 @@ int loop_run(sd_event *event, struct agent *agent)
 	sd_event_source_unref(tick);
 	if (r < 0)
 		return r;
-	(void)sd_notifyf(0, "READY=1\nSTATUS=%u pools, %u VIPs", agent->n_pools, agent->n_vips);
-	log_info("ready: %u pools, %u VIPs", agent->n_pools, agent->n_vips);
+	snprintf(status, sizeof(status), "%u pool%s, %u VIP%s", agent->n_pools,
+		 agent->n_pools == 1 ? "" : "s", agent->n_vips, agent->n_vips == 1 ? "" : "s");
+	(void)sd_notifyf(0, "READY=1\nSTATUS=%s", status);
+	log_info("ready: %s", status);
 	r = sd_event_loop(event);
 	(void)sd_notify(0, "STOPPING=1");
 	return r;

@@ -212,7 +212,8 @@ int main(int argc, char **argv)
 		return 1;
 	if (opt.check_only) {
 		warn(cfg, false);
-		printf("%s: %u VIPs, %u pools: good\n", opt.config, cfg->n_vips, cfg->n_pools);
+		printf("%s: %u VIP%s, %u pool%s: good\n", opt.config, cfg->n_vips,
+		       cfg->n_vips == 1 ? "" : "s", cfg->n_pools, cfg->n_pools == 1 ? "" : "s");
 		config_free(&cfg);
 		return 0;
 	}
