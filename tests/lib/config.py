@@ -59,4 +59,5 @@ def one_pool(
     }
     settings.update(pool or {})
     families = (family,) if settings["mode"] == "nat" else (4, 6)
-    return {"hash_key": HASH_KEY, "pools": [settings], "vips": vips(testbed, settings["name"], port, families), **top}
+    return {"hash_key": HASH_KEY, "pools": [settings],
+            "vips": vips(testbed, settings["name"], port, families), **top}

@@ -195,7 +195,8 @@ def busy_is_not_dead(t):
     s.agent.wait_all()
 
 
-@case("an agent that may open far too few files leaves some to the operator, and says what is missing")
+@case("an agent that may open far too few files leaves some to the operator, and says what is "
+      "missing")
 def few_files(t):
     s = Service(t, nodes=1, start=False, pool={
         "check": {"interval": "100ms", "connect_timeout": "5s"},

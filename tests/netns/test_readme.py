@@ -130,8 +130,7 @@ def poll_mode_typed(t):
 
 def make_key(t) -> None:
     """As the README makes it."""
-    [command] = re.findall(r"^\(umask.*hash\.key\)", "\n".join(blocks(section("On a real machine"))),
-                           re.MULTILINE)
+    [command] = re.findall(r"^\(umask.*hash\.key\)", section("On a real machine"), re.MULTILINE)
     subprocess.run(["sh", "-c", command.replace("/etc/sluice", t.log_dir)], timeout=10, check=True)
 
 

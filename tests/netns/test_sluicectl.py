@@ -329,14 +329,16 @@ def deadline(t):
     equal(report["broken"], live, "broken streams")
 
 
-@case("a deadline that finds nothing left cuts nothing, and is no failure; what is not known is said")
+@case("a deadline that finds nothing left cuts nothing, and is no failure; what is not known is "
+      "said")
 def deadline_of_the_idle(t):
     service = Service(t, nodes=2)
     agent = service.agent
     service.spread(100)
     wait_until(lambda: service.mocks["node1"].control()["running"] == 0, 5, "nothing runs")
     done = agent.ctl_run("drain", "node1", "--wait", "--deadline", "100ms")
-    equal((done.returncode, done.stdout), (DONE, "pool/node1: drained: nothing runs there any more\n"),
+    equal((done.returncode, done.stdout),
+          (DONE, "pool/node1: drained: nothing runs there any more\n"),
           f"an idle node: {done.stderr}")
     agent.wait_log("info .*node1: drain deadline passed: nothing was left", 5)
     equal(agent.nodes()["node1"]["drain"]["deadline_left"], "nothing", "as JSON")
@@ -346,8 +348,8 @@ def deadline_of_the_idle(t):
     equal(service.reload().returncode, 0, "reload")
     service.spread(100)
     done = agent.ctl_run("drain", "node1", "--wait", "--deadline", "1s", "--json")
-    equal((done.returncode, json.loads(done.stdout)["drain"]["deadline_left"]), (DEADLINE, "unknown"),
-          f"a mute server: {done.stderr}")
+    equal((done.returncode, json.loads(done.stdout)["drain"]["deadline_left"]),
+          (DEADLINE, "unknown"), f"a mute server: {done.stderr}")
 
 
 @case("drain --wait goes on over a restart of the agent, and still cuts nothing", 60)
