@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A burst from a device -> the wire, the kernel, nowhere: what nearly all frames of a burst need is
- * done for all of them at once. Compiled for several processors: burst_base.c, burst_v3.c.
+ * done for all of them at once. Compiled for several processors: burst_base.c and others.
  *
  *	look	words of all frames (lanes.h), the VIP, the hash
  *	choose	slot -> node; a frame that is another case is asked about by itself (other.h)
@@ -14,6 +14,9 @@
 #define SLUICE_DPDK_BURST_H
 
 #include "userspace/dpdk/lanes.h"
+#ifdef __AVX2__
+#include "userspace/dpdk/heads_avx2.h"
+#endif
 
 /* A VIP whose flows' slots may be asked. */
 struct burst_vip {
@@ -26,8 +29,8 @@ struct burst_vip {
 
 struct burst {
 	struct lanes l;
-	LANES(__u32, of); /* VIP id << 16 | enum plain_kind; 0: another case */
-	LANES(__u16, backend);
+	LANES(__u32, of);      /* VIP id << 16 | enum plain_kind; 0: another case */
+	LANES(__u32, backend); /* below LB_BACKENDS_MAX, but for another case */
 };
 
 /* Destination port alone, where lb_pkt.ports has both. */
@@ -88,9 +91,7 @@ static __always_inline __u32 burst_ports(__u32 ports, __u8 affinity)
 /* Whether flows with this slot have no entries, and it names their node. */
 static __always_inline int burst_slot_answers(union lb_slot_word w)
 {
-	const union lb_slot_word said = {.s = {.prev = 0xffff, .exc = 0xffff}};
-
-	return !(w.word & said.word);
+	return !(w.word & lanes_slot_said.word);
 }
 
 static __always_inline union lb_slot_word burst_slot(struct lb_env *env,
@@ -113,10 +114,23 @@ static inline void burst_expect_entry(struct lb_env *env, const struct lanes *l,
 	flow_table_expect(&env->t->flows, &key);
 }
 
+/* The same for lane i alone. Returns whether it is another case. */
+static inline int burst_choose_lane(struct lb_env *env, struct burst *b, __u32 i,
+				    const struct burst_vip *vip)
+{
+	const union lb_slot_word w = burst_slot(env, vip, b->l.hash[i]);
+
+	b->backend[i] = w.s.cur;
+	b->of[i] = burst_slot_answers(w) ? b->l.live[i] & vip->of : 0;
+	if (!b->of[i])
+		burst_expect_entry(env, &b->l, i, vip->id);
+	return !b->of[i];
+}
+
 /* All live lanes are for the VIP of lane k. Returns whether there was another case. */
 static inline int burst_choose_one(struct lb_env *env, struct burst *b, __u32 n, __u32 k)
 {
-	union lb_slot_word any = {.word = 0};
+	int answered = 1, others = 0;
 	struct burst_vip vip;
 
 	burst_find_vip(env, b->l.daddr[k], b->l.ports[k], &vip);
@@ -124,25 +138,16 @@ static inline int burst_choose_one(struct lb_env *env, struct burst *b, __u32 n,
 		for (__u32 i = 0; i < n; i++)
 			b->l.ports[i] = burst_ports(b->l.ports[i], vip.affinity);
 	lanes_hash(&b->l, n, &env->t->control->hash);
-	for (__u32 i = 0; i < n; i++) {
-		union lb_slot_word w = burst_slot(env, &vip, b->l.hash[i]);
-
-		b->of[i] = b->l.live[i] & vip.of;
-		b->backend[i] = w.s.cur;
-		any.word |= w.word;
+	for (size_t i = 0; i < n; i += LANES_STEP) {
+		answered &= lanes_slots(&b->l, i, &env->t->slots[vip.slot_base], vip.n_slots,
+					b->backend);
+		LANES_AT(b->of, i) = LANES_AT(b->l.live, i) & vip.of;
 	}
-	if (lb_likely(burst_slot_answers(any) && vip.of))
+	if (lb_likely(answered && vip.of))
 		return 0;
-	for (__u32 i = 0; i < n; i++) {
-		union lb_slot_word w = burst_slot(env, &vip, b->l.hash[i]);
-
-		b->backend[i] = w.s.cur;
-		if (!burst_slot_answers(w))
-			b->of[i] = 0;
-		if (!b->of[i])
-			burst_expect_entry(env, &b->l, i, vip.id);
-	}
-	return 1;
+	for (__u32 i = 0; i < n; i++)
+		others |= burst_choose_lane(env, b, i, &vip);
+	return others;
 }
 
 /* The VIP of lane i, among those that the burst has met or as one more. */
@@ -174,14 +179,8 @@ static __rte_noinline int burst_choose_each(struct lb_env *env, struct burst *b,
 		b->l.ports[i] = burst_ports(b->l.ports[i], of[i]->affinity);
 	}
 	lanes_hash(&b->l, n, &env->t->control->hash);
-	for (__u32 i = 0; i < n; i++) {
-		union lb_slot_word w = burst_slot(env, of[i], b->l.hash[i]);
-
-		b->backend[i] = w.s.cur;
-		b->of[i] = burst_slot_answers(w) ? of[i]->of : 0;
-		if (!b->of[i])
-			burst_expect_entry(env, &b->l, i, of[i]->id);
-	}
+	for (__u32 i = 0; i < n; i++)
+		(void)burst_choose_lane(env, b, i, of[i]);
 	return 1;
 }
 
@@ -209,6 +208,88 @@ static __always_inline __u64 burst_node_word(const struct lb_backend *node)
 	return word;
 }
 
+#ifdef __AVX2__
+/* Whether the frames [i, i + LANES_STEP) leave by this run, to these nodes. */
+static __always_inline int burst_step_fits(const struct burst_run *run, size_t i, __u8 mode,
+					   __u8 node_family, const struct heads_nodes *to)
+{
+	const __u32 outer = lb_outer_len(mode, 4);
+	const __u32 said = (LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED) << 8 | (node_family ? 0xff : 0);
+	const __u32 want = LB_BACKEND_F_NEXTHOP << 8 | node_family;
+	const lanes_s len = (lanes_s)((LANES_AT(run->b->l.first, i) & 0xffff) + outer);
+	lanes_v no = to->ifindex ^ run->ifindex;
+
+	no |= (to->said ^ want) & said;
+	no |= (lanes_v)(len > (lanes_s)to->mtu);
+	no |= (lanes_v)((lanes_s)LANES_AT(run->b->l.room, i) < (int)outer);
+	return lanes_none(no);
+}
+
+/* Counts frames [i, i + LANES_STEP). Returns their bytes. */
+static __always_inline __u32 burst_count_step(struct lb_count *counts, const struct burst *b,
+					      size_t i)
+{
+	const __u32 *ids = &b->backend[i], *first = &b->l.first[i];
+	const __u32 bytes = lanes_sum(LANES_AT(first, 0) & 0xffff);
+
+	/* Those of one node at once: additions to one counter wait for each other. */
+	if (lanes_none(LANES_AT(ids, 0) ^ ids[0])) {
+		struct lb_count *count = &counts[ids[0]];
+
+		count->packets += LANES_STEP;
+		count->bytes += bytes;
+		return bytes;
+	}
+	for (int k = 0; k < LANES_STEP; k++) {
+		struct lb_count *count = &counts[ids[k]];
+
+		count->packets++;
+		count->bytes += first[k] & 0xffff;
+	}
+	return bytes;
+}
+
+static __always_inline int burst_in_steps(__u8 family, __u8 node_family)
+{
+	return family == 4 && node_family != 6;
+}
+
+/* Frames of a run, LANES_STEP at once as long as all of them fit. Returns where that ended. */
+static __always_inline size_t burst_send_steps(const struct burst_run *from, __u8 mode,
+					       __u8 node_family, __u64 *bytes)
+{
+	const struct burst_run run = *from; /* nothing that is written changes it */
+	const struct lb_backend *nodes = run.w->tables.backends;
+	struct lb_count *counts = run.w->tables.backend_counts;
+	struct rte_mbuf **put = run.out->frames + run.out->n - run.i;
+	const __u32 of = run.b->of[run.i];
+	size_t i = run.i;
+
+	for (; i + LANES_STEP <= run.n && lanes_none(LANES_AT(run.b->of, i) ^ of); i += LANES_STEP) {
+		struct heads_nodes to;
+
+		heads_read_nodes(nodes, &run.b->backend[i], &to);
+		if (lb_unlikely(!burst_step_fits(&run, i, mode, node_family, &to)))
+			break;
+		heads_send(&run.b->l, i, run.frames, mode, &to);
+		*bytes += burst_count_step(counts, run.b, i);
+		lb_memcpy(&put[i], &run.frames[i], LANES_STEP * sizeof(*put));
+	}
+	return i;
+}
+#else
+static __always_inline int burst_in_steps(__u8 family, __u8 node_family)
+{
+	return 0;
+}
+
+static __always_inline size_t burst_send_steps(const struct burst_run *run, __u8 mode,
+					       __u8 node_family, __u64 *bytes)
+{
+	return run->i;
+}
+#endif
+
 /*
  * Frames of one VIP that nothing speaks against. mode, family (of the packet) and node_family (0:
  * any) are constants. Returns where the run ended.
@@ -226,13 +307,18 @@ static __always_inline __u32 burst_send_as(const struct burst_run *run, __u8 mod
 	struct lb_count *counts = w->tables.backend_counts, *vip;
 	const struct burst *b = run->b;
 	struct rte_mbuf **frames = run->frames;
-	const size_t n = run->n;
-	size_t i = run->i;
+	size_t n = run->n, i = run->i;
 	const __u32 of = b->of[i], outer = lb_outer_len(mode, node_family);
 	const size_t from = i;
 	struct rte_mbuf **put = run->out->frames + run->out->n - i;
 	__u64 bytes = 0;
 
+	if (burst_in_steps(family, node_family)) {
+		if (i % LANES_STEP == 0)
+			i = burst_send_steps(run, mode, node_family, &bytes);
+		/* what is behind the step that did not fit may be steps again */
+		n = RTE_MIN(n, i / LANES_STEP * LANES_STEP + LANES_STEP);
+	}
 	for (; i < n && b->of[i] == of; i++) {
 		const struct lb_pkt pkt = {.family = family, .first = b->l.first[i],
 					   .ip_len = b->l.first[i], .tos = b->l.first[i] >> 16,
@@ -243,7 +329,7 @@ static __always_inline __u32 burst_send_as(const struct burst_run *run, __u8 mod
 		struct lb_env env;
 
 		lb_env_init(&env, m, &w->tables, 0);
-		if (lb_unlikely(id >= LB_BACKENDS_MAX || (burst_node_word(node) & said) != want ||
+		if (lb_unlikely((burst_node_word(node) & said) != want ||
 				pkt.ip_len + outer > node->mtu || env.room < outer))
 			break;
 		if (env.len < LANES_BYTES)
@@ -291,8 +377,6 @@ static inline __u32 burst_send_run(struct worker *w, struct worker_port *p,
 	struct worker_port *to = p;
 	__u8 family;
 
-	if (b->backend[i] >= LB_BACKENDS_MAX)
-		return i;
 	family = node->family;
 	run.ifindex = node->ifindex;
 	if (lb_unlikely(run.ifindex != p->ifindex))
@@ -374,7 +458,7 @@ static inline void burst_choose_others(struct worker *w, struct worker_port *p,
 		if (b->of[i] || burst_choose6(w, frames[i], b, i, &last))
 			continue;
 		other_choose(w, p, frames[i], &plain);
-		if (!plain.kind)
+		if (!plain.kind || plain.backend >= LB_BACKENDS_MAX)
 			continue;
 		b->of[i] = (__u32)plain.vip << 16 | plain.kind;
 		b->l.hash[i] = plain.hash;
@@ -388,13 +472,19 @@ static inline void burst_choose(struct worker *w, struct worker_port *p, struct 
 {
 	const __u32 lanes = (n + LANES_STEP - 1) / LANES_STEP * LANES_STEP;
 	struct lb_env env = {.t = &w->tables};
-	const enum lanes_live live = lanes_check(&b->l, lanes);
-	int others = live != LANES_ALL;
+	lanes_v all = ~(lanes_v){}, any = {};
+	int others;
 	__u32 k = 0;
 
-	while (live == LANES_SOME && !b->l.live[k])
+	for (size_t i = 0; i < lanes; i += LANES_STEP) {
+		lanes_check(&b->l, i);
+		all &= LANES_AT(b->l.live, i);
+		any |= LANES_AT(b->l.live, i);
+	}
+	others = !lanes_none(~all);
+	while (others && k < lanes - 1 && !b->l.live[k])
 		k++;
-	if (lb_unlikely(live == LANES_NONE))
+	if (lb_unlikely(lanes_none(any)))
 		memset(b->of, 0, sizeof(b->of));
 	else if (lb_likely(lanes_have_one_vip(&b->l, lanes, k)))
 		others |= burst_choose_one(&env, b, lanes, k);
@@ -431,8 +521,8 @@ static inline void burst_forward(struct worker *w, struct worker_port *p, struct
 	 * Nothing is prefetched: what lanes_read() loads of a frame waits for no frame before it, so
 	 * the processor has a dozen of them under way by itself.
 	 */
-	for (__u32 i = 0; i < LANES_STEP; i++)
-		frames[n + i] = frames[n - 1]; /* lanes that nobody asks */
+	for (__u32 i = n; i % LANES_STEP; i++)
+		frames[i] = frames[n - 1]; /* lanes that nobody asks */
 	for (__u32 i = 0; i < n; i += LANES_STEP)
 		lanes_read(frames, i, &b.l);
 	burst_choose(w, p, frames, &b, n);

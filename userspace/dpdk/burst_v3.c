@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* For processors of x86-64-v3 (AVX2, BMI2): Haswell, Zen and later. */
 #if defined(__x86_64__)
-#pragma GCC target("arch=x86-64-v3")
+/* tune: or else GCC 12 loads and stores what is not aligned in halves */
+#pragma GCC target("arch=x86-64-v3,tune=haswell")
 
 #include "userspace/dpdk/burst_ways.h"
 #include "userspace/dpdk/burst.h"

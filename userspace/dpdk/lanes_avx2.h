@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Eight frames -> their lanes: rows of 16 bytes of each, turned by 90 degrees. */
+/* What lanes.h asks of a processor, of one with AVX2. */
 #ifndef SLUICE_DPDK_LANES_AVX2_H
 #define SLUICE_DPDK_LANES_AVX2_H
 
@@ -7,7 +7,7 @@
 
 /* Words 0 … 3 of eight rows. */
 struct lanes_columns {
-	__m256i w[4];
+	lanes_v w[4];
 };
 
 static __always_inline __m128i lanes_row(const void *at)
@@ -15,73 +15,183 @@ static __always_inline __m128i lanes_row(const void *at)
 	return _mm_loadu_si128(at);
 }
 
-/* Bytes [offset, offset + 16) behind each pointer -> its words, of each row a lane. */
-static __always_inline struct lanes_columns lanes_turn(const __u8 *const *at, __u32 offset)
+/* A row of two frames side by side. */
+static __always_inline __m256i lanes_rows(const void *low, const void *high)
 {
-	__m256i row[4], low[2], high[2];
+	return _mm256_inserti128_si256(_mm256_castsi128_si256(lanes_row(low)), lanes_row(high), 1);
+}
 
-	for (int i = 0; i < 4; i++)
-		row[i] = _mm256_inserti128_si256(
-			_mm256_castsi128_si256(lanes_row(at[i] + offset)),
-			lanes_row(at[i + 4] + offset), 1);
+/* Rows (k, k + 4) of eight frames -> their words, of each frame a lane. */
+static __always_inline struct lanes_columns lanes_turn(const __m256i *row)
+{
+	__m256i low[2], high[2];
+
 	for (int i = 0; i < 2; i++) {
 		low[i] = _mm256_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
 		high[i] = _mm256_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
 	}
-	return (struct lanes_columns){{_mm256_unpacklo_epi64(low[0], low[1]),
-				       _mm256_unpackhi_epi64(low[0], low[1]),
-				       _mm256_unpacklo_epi64(high[0], high[1]),
-				       _mm256_unpackhi_epi64(high[0], high[1])}};
+	return (struct lanes_columns){{(lanes_v)_mm256_unpacklo_epi64(low[0], low[1]),
+				       (lanes_v)_mm256_unpackhi_epi64(low[0], low[1]),
+				       (lanes_v)_mm256_unpacklo_epi64(high[0], high[1]),
+				       (lanes_v)_mm256_unpackhi_epi64(high[0], high[1])}};
 }
 
-static __always_inline void lanes_put(__u32 *lane, __m256i words)
+static __always_inline int lanes_none(lanes_v v)
 {
-	_mm256_store_si256((__m256i *)lane, words);
+	return _mm256_testz_si256((__m256i)v, (__m256i)v);
 }
 
-/* Bytes 16 … 31 of an mbuf that is not odd, if these are ored for several. */
-static __always_inline int lanes_are_odd(__m128i ored)
+static __always_inline __u32 lanes_sum(lanes_v v)
 {
-	const __m128i said = _mm_set_epi64x(OTHER_ODD, 0x0000ffff00000000);
-	const __m128i want = _mm_set_epi64x(0, 0x0000000100000000);
+	__m128i sum = _mm_add_epi32(_mm256_castsi256_si128((__m256i)v),
+				    _mm256_extracti128_si256((__m256i)v, 1));
+
+	sum = _mm_add_epi32(sum, _mm_unpackhi_epi64(sum, sum));
+	return _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 1);
+}
+
+/* Rows of 16 bytes, from byte 16 on, of mbufs that are not odd. */
+static __always_inline int lanes_are_odd(const __m256i *row)
+{
+	const __m256i said = _mm256_broadcastsi128_si256(
+		_mm_set_epi64x(OTHER_ODD, 0x0000ffff00000000));
+	const __m256i want = _mm256_broadcastsi128_si256(_mm_set_epi64x(0, 0x0000000100000000));
+	const __m256i ored = _mm256_or_si256(_mm256_or_si256(row[0], row[1]),
+					     _mm256_or_si256(row[2], row[3]));
 
 	_Static_assert(offsetof(struct rte_mbuf, nb_segs) == 20 &&
 		       offsetof(struct rte_mbuf, ol_flags) == 24, "which bytes say it");
-	ored = _mm_xor_si128(_mm_and_si128(ored, said), want);
-	return !_mm_testz_si128(ored, ored);
+	return !lanes_none((lanes_v)_mm256_xor_si256(_mm256_and_si256(ored, said), want));
 }
 
-static inline void lanes_read(struct rte_mbuf **frames, __u32 i, struct lanes *ret)
-{
-	__m128i ored = _mm_setzero_si128();
-	const __u8 *mbuf[LANES_STEP], *at[LANES_STEP];
-	struct lanes_columns c;
-	__m256i len, is_short;
+/* Rows of frames and of their mbufs, by the byte they begin with. */
+struct lanes_rows {
+	__m256i mbuf16[4], mbuf32[4], at12[4], at26[4], at38[4];
+};
 
-	_Static_assert(offsetof(struct rte_mbuf, data_len) == 40, "in the row at 32");
-	for (int k = 0; k < LANES_STEP; k++) {
-		mbuf[k] = (const void *)frames[i + k];
-		at[k] = rte_pktmbuf_mtod(frames[i + k], const __u8 *);
-		ored = _mm_or_si128(ored, lanes_row(mbuf[k] + 16));
+static __always_inline void lanes_load(struct rte_mbuf **frames, size_t i, struct lanes *ret,
+				       struct lanes_rows *ret_rows)
+{
+	_Static_assert(offsetof(struct rte_mbuf, data_off) == 16 &&
+		       offsetof(struct rte_mbuf, data_len) == 40, "in which rows they are");
+	for (int k = 0; k < 4; k++) {
+		const __u8 *m = (const __u8 *)frames[i + k], *n = (const __u8 *)frames[i + k + 4];
+		__u8 *a = rte_pktmbuf_mtod(frames[i + k], __u8 *);
+		__u8 *b = rte_pktmbuf_mtod(frames[i + k + 4], __u8 *);
+
+		ret->at[i + k] = a;
+		ret->at[i + k + 4] = b;
+		ret_rows->mbuf16[k] = lanes_rows(m + 16, n + 16);
+		ret_rows->mbuf32[k] = lanes_rows(m + 32, n + 32);
+		ret_rows->at12[k] = lanes_rows(a + 12, b + 12);
+		ret_rows->at26[k] = lanes_rows(a + 26, b + 26);
+		ret_rows->at38[k] = lanes_rows(a + 38, b + 38);
 	}
-	c = lanes_turn(mbuf, 32);
-	len = _mm256_and_si256(c.w[2], _mm256_set1_epi32(0xffff));
-	is_short = _mm256_cmpgt_epi32(_mm256_set1_epi32(LANES_BYTES), len);
-	if (unlikely(lanes_are_odd(ored) || _mm256_movemask_epi8(is_short))) {
+}
+
+static __always_inline void lanes_read(struct rte_mbuf **frames, size_t i, struct lanes *ret)
+{
+	struct lanes_columns c;
+	struct lanes_rows rows;
+	lanes_v len;
+
+	lanes_load(frames, i, ret, &rows);
+	len = lanes_turn(rows.mbuf32).w[2] & 0xffff;
+	if (unlikely(lanes_are_odd(rows.mbuf16) || !lanes_none((lanes_v)((lanes_s)len < LANES_BYTES)))) {
 		lanes_read_each(frames, i, ret);
 		return;
 	}
-	lanes_put(&ret->len[i], len);
-	c = lanes_turn(at, 12);
-	lanes_put(&ret->w12[i], c.w[0]);
-	lanes_put(&ret->w16[i], c.w[1]);
-	lanes_put(&ret->w20[i], c.w[2]);
-	c = lanes_turn(at, 26);
-	lanes_put(&ret->saddr[i], c.w[0]);
-	lanes_put(&ret->daddr[i], c.w[1]);
-	lanes_put(&ret->ports[i], c.w[2]);
-	c = lanes_turn(at, 38);
-	lanes_put(&ret->w46[i], c.w[2]);
+	LANES_AT(ret->len, i) = len;
+	LANES_AT(ret->room, i) = lanes_turn(rows.mbuf16).w[0] & 0xffff;
+	c = lanes_turn(rows.at12);
+	LANES_AT(ret->w12, i) = c.w[0];
+	LANES_AT(ret->w16, i) = c.w[1];
+	LANES_AT(ret->w20, i) = c.w[2];
+	LANES_AT(ret->w24, i) = c.w[3];
+	c = lanes_turn(rows.at26);
+	LANES_AT(ret->saddr, i) = c.w[0];
+	LANES_AT(ret->daddr, i) = c.w[1];
+	LANES_AT(ret->ports, i) = c.w[2];
+	LANES_AT(ret->w46, i) = lanes_turn(rows.at38).w[2];
+}
+
+static __always_inline lanes_v lanes_swap(lanes_v v)
+{
+	const __m256i order = _mm256_broadcastsi128_si256(
+		_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+
+	return (lanes_v)_mm256_shuffle_epi8((__m256i)v, order);
+}
+
+/* Products of 64 bits, of the lanes with even numbers. */
+typedef __u64 lanes_pairs __attribute__((vector_size(sizeof(lanes_v)), may_alias));
+
+static __always_inline lanes_pairs lanes_mul(lanes_v a, lanes_v b)
+{
+	return (lanes_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+
+static __always_inline lanes_v lanes_odd(lanes_v v)
+{
+	return (lanes_v)((lanes_pairs)v >> 32);
+}
+
+/* The high halves of products of even lanes and of odd ones, in their places. */
+static __always_inline lanes_v lanes_high(lanes_pairs even, lanes_pairs odd)
+{
+	return (lanes_v)_mm256_blend_epi32((__m256i)(even >> 32), (__m256i)odd, 0xaa);
+}
+
+/* As lb_hash_finish(), but for its last line. */
+static __always_inline lanes_pairs lanes_hash_finish(lanes_pairs h, const struct lb_hash_key *key)
+{
+	h ^= key->finish;
+	h ^= h >> 32;
+	h *= 0x9e3779b97f4a7c15ULL;
+	h ^= h >> 29;
+	return h * 0xbf58476d1ce4e5b9ULL;
+}
+
+static inline void lanes_hash(struct lanes *l, size_t n, const struct lb_hash_key *from)
+{
+	const struct lb_hash_key key = *from; /* nothing that is written changes it */
+	const lanes_v four = 4 + key.nh[3] - (lanes_v){};
+
+	for (size_t i = 0; i < n; i += LANES_STEP) {
+		const lanes_v saddr = LANES_AT(l->saddr, i) + key.nh[0];
+		const lanes_v daddr = LANES_AT(l->daddr, i) + key.nh[1];
+		const lanes_v ports = LANES_AT(l->ports, i) + key.nh[2];
+		lanes_pairs even = lanes_mul(saddr, daddr) + lanes_mul(ports, four), odd;
+
+		odd = lanes_mul(lanes_odd(saddr), lanes_odd(daddr)) +
+		      lanes_mul(lanes_odd(ports), four);
+		LANES_AT(l->hash, i) = lanes_high(lanes_hash_finish(even, &key),
+						  lanes_hash_finish(odd, &key));
+	}
+}
+
+/* Two words of 8 bytes. */
+static __always_inline __m128i lanes_slot_pair(const struct lb_slot *slots, const __u32 *at)
+{
+	return _mm_castps_si128(_mm_loadh_pi(
+		_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)&slots[at[0]])),
+		(const __m64 *)&slots[at[1]]));
+}
+
+static __always_inline int lanes_slots(const struct lanes *l, size_t i, const struct lb_slot *slots,
+				       __u32 n, __u32 *ret_cur)
+{
+	const lanes_v hash = LANES_AT(l->hash, i), by = n - (lanes_v){};
+	__u32 at[LANES_STEP] __attribute__((aligned(sizeof(hash))));
+	__m256 even, odd;
+	lanes_pairs any;
+
+	LANES_AT(at, 0) = lanes_high(lanes_mul(hash, by), lanes_mul(lanes_odd(hash), by));
+	even = (__m256)_mm256_set_m128i(lanes_slot_pair(slots, at + 4), lanes_slot_pair(slots, at));
+	odd = (__m256)_mm256_set_m128i(lanes_slot_pair(slots, at + 6), lanes_slot_pair(slots, at + 2));
+	LANES_AT(ret_cur, i) = (lanes_v)_mm256_shuffle_ps(even, odd, 0x88) & 0xffff;
+	any = (lanes_pairs)even | (lanes_pairs)odd;
+	return lanes_none((lanes_v)(any & lanes_slot_said.word));
 }
 
 #endif

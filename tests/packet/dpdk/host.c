@@ -177,6 +177,20 @@ int host_run(const uint8_t *bytes, uint32_t len, enum came_out *ret_out, uint8_t
 	return r ?: rte_mempool_in_use_count(pool) ? -ENOBUFS : 0; /* a frame that nobody freed */
 }
 
+static uint32_t room = RTE_PKTMBUF_HEADROOM;
+
+void host_set_room(uint32_t bytes)
+{
+	room = bytes;
+}
+
+static uint32_t damaged = UINT32_MAX;
+
+void host_set_damaged(uint32_t frame)
+{
+	damaged = frame;
+}
+
 static int send_all(const uint8_t *const *frames, const uint32_t *lens, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
@@ -184,7 +198,10 @@ static int send_all(const uint8_t *const *frames, const uint32_t *lens, uint32_t
 
 		if (!m)
 			return -ENOMEM;
+		m->data_off = i % 3 ? RTE_PKTMBUF_HEADROOM : room;
 		memcpy(rte_pktmbuf_append(m, lens[i]), frames[i], lens[i]);
+		if (i == damaged)
+			m->ol_flags |= RTE_MBUF_F_RX_IP_CKSUM_BAD;
 		if (rte_ring_enqueue(near.in, m) < 0)
 			return -ENOSPC;
 	}
@@ -220,7 +237,7 @@ int host_run_frames(const uint8_t *const *frames, const uint32_t *lens, uint32_t
 
 			memset(f, 0, sizeof(*f));
 			f->out = at;
-			f->len = m->pkt_len;
+			f->len = m->pkt_len == m->data_len ? m->pkt_len : 0;
 			memcpy(f->bytes, rte_pktmbuf_mtod(m, void *),
 			       f->len < sizeof(f->bytes) ? f->len : sizeof(f->bytes));
 			rte_pktmbuf_free(m);

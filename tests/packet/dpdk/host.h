@@ -59,6 +59,12 @@ struct host_frame {
 	uint8_t bytes[256];
 };
 
+/* Bytes in front of every third frame of a burst from now on; the others have plenty. */
+void host_set_room(uint32_t bytes);
+
+/* The device finds this frame of a burst damaged from now on; UINT32_MAX: none. */
+void host_set_damaged(uint32_t frame);
+
 /*
  * One round with n frames at once. Returns how many came out, at most n: those of each device in
  * their order. -errno.
