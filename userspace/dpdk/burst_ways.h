@@ -16,5 +16,6 @@ const struct burst_way *burst_ways(void);
 /* The same for all: see there. */
 void burst_base(struct worker *w, struct worker_port *p, struct rte_mbuf **frames, uint32_t n);
 void burst_v3(struct worker *w, struct worker_port *p, struct rte_mbuf **frames, uint32_t n);
+void burst_v4(struct worker *w, struct worker_port *p, struct rte_mbuf **frames, uint32_t n);
 
 #endif
