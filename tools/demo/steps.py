@@ -14,6 +14,7 @@ from sluice_testbed import Testbed, TestbedError, Topology
 from screen import Screen
 from tests.lib import BUILD
 from tests.lib.agent import Agent
+from tests.lib.canary import Canary
 from tests.lib.config import one_pool
 from tests.lib.dpdk import Dpdk, dataplane, default_driver
 from tests.lib.loadgen import Loadgen, run, shares, url
@@ -91,15 +92,15 @@ def share_of(series: list[dict], name: str, since: float, until: float) -> tuple
 
 
 def step_spread(d: Demo) -> None:
-    d.screen.heading("1. 4,000 connections over four nodes of weights 3, 2, 2, 1")
-    d.screen.waiting("4,000 connections, half IPv4 and half IPv6")
-    report = run(d.tb.client, "spread", d.urls, count=4000, concurrency=192, tokens=5)
+    d.screen.heading("1. 8,000 connections over four nodes of weights 3, 2, 2, 1")
+    d.screen.waiting("8,000 connections, half IPv4 and half IPv6")
+    report = run(d.tb.client, "spread", d.urls, count=8000, concurrency=192, tokens=5)
     got, want = shares(report), weight_shares()
     worst = max(abs(got.get(n, 0) / want[n] - 1) for n in WEIGHTS)
     d.screen.check("spread by weight", f"{per_node(want)}, each within 10 %",
                    f"{per_node(got)}, worst off by {percent(worst)}", worst <= 0.10)
-    d.screen.check("answers", "4000 of 4000 correct", outcome(report),
-                   report["completed"] == 4000)
+    d.screen.check("answers", "8000 of 8000 correct", outcome(report),
+                   report["completed"] == 8000)
 
 
 def step_slow(d: Demo) -> None:
@@ -205,11 +206,13 @@ def step_killed(d: Demo) -> None:
     load = Loadgen(d.tb.client, "steady", d.urls, rate=200, tokens=10, duration=6).start()
     d.screen.waiting("200 new connections a second")
     load.wait_for(lambda p: p.get("started", 0) >= 400, 15, "400 connections begun")
+    canary = Canary(d.tb.ingress)
     killed = time.monotonic()
     on_it = d.mocks[name].control()["running"]
     d.mocks[name].kill()
     d.wait_states({name: "unhealthy"})
     detected = time.monotonic() - killed
+    held_up = canary.end() / 1000
     report = load.wait(60)
     bad = [c for c in load.series() if not c["ok"]]
     elsewhere = [c for c in bad if c["backend"] not in (None, name)]
@@ -217,9 +220,11 @@ def step_killed(d: Demo) -> None:
     refused = [c for c in bad if c["t"] >= killed]
     last = max((c["t"] - killed for c in refused), default=0.0)
     d.screen.note(f"cause: {d.backend(name)['cause']}")
-    d.screen.check("time until no new connection went to it", "under 0.5 s (checks every 0.2 s)",
-                   f"{last * 1000:.0f} ms (unhealthy after {detected * 1000:.0f} ms at most)",
-                   last < 0.5)
+    d.screen.check("time until no new connection went to it", "under 0.5 s (checks every 0.2 s), "
+                   "and three times what this machine keeps waiting",
+                   f"{last * 1000:.0f} ms (unhealthy after {detected * 1000:.0f} ms at most; one who "
+                   f"only waits was woken up to {held_up * 1000:.0f} ms late)",
+                   last < 0.5 + 3 * held_up)
     d.screen.check("connections that failed", "only those on it, and new ones until it was noticed",
                    f"{len(bad)} of {report['started']}: {len(bad) - len(refused)} were on it "
                    f"(it ran {on_it}), {len(refused)} arrived before it was noticed, "
@@ -244,7 +249,7 @@ def step_agent_killed(d: Demo) -> None:
     report = load.wait(60)
     d.screen.check("connections", "none failed or broken",
                    f"of {report['started']}: {outcome(report)}",
-                   report["completed"] == report["started"] > 1000)
+                   report["completed"] == report["started"] > 500)
     d.screen.check("slots the new agent rewrote", "0", str(moved), moved == 0)
 
 
@@ -281,7 +286,7 @@ def step_dpdk_restarted(d: Demo) -> None:
                    f"{report['completed']} of {report['started']} correct, "
                    f"{report['failed']} failed, {report['broken']} broken; without forwarding for "
                    f"{times[0]:.1f} s and {times[1]:.1f} s",
-                   report["completed"] == report["started"] > 1000)
+                   report["completed"] == report["started"] > 500)
 
 
 STEPS = [step_spread, step_slow, step_degraded, step_drain, step_killed, step_agent_killed,
