@@ -8,7 +8,7 @@ import signal
 from sluice_testbed import Host, TestbedError
 
 from tests.lib import program
-from tests.lib.wait import wait_until
+from tests.lib.wait import TIME_FACTOR, wait_until
 
 EXIT_OK, EXIT_TOO_MANY_FAILED = 0, 1
 
@@ -66,8 +66,12 @@ class Loadgen:
         return self._lines("series")
 
     def wait_active(self, count: int, timeout_s: float = 20) -> dict:
-        """Wait until so many connections are open."""
-        self.wait_for(lambda p: p.get("active", 0) >= count, timeout_s, f"{count} are active")
+        """Wait until the answers of so many connections have begun: a node has each of them."""
+
+        def begun(progress: dict) -> bool:
+            return sum(b["started"] for b in progress.get("by_backend", {}).values()) >= count
+
+        self.wait_for(begun, timeout_s, f"{count} have begun")
         return self.progress()
 
     def wait_for(self, condition, timeout_s: float, what: str) -> None:
@@ -94,7 +98,7 @@ class Loadgen:
 
     def wait(self, timeout_s: float = 120) -> dict:
         """Wait for the end of the run; the report."""
-        status = self.process.wait(timeout_s)
+        status = self.process.wait(timeout_s * TIME_FACTOR)
         if status not in (EXIT_OK, EXIT_TOO_MANY_FAILED):
             raise TestbedError(f"loadgen: exit status {status}:\n{self.process.tail()}")
         with open(self.files["json"], encoding="utf-8") as f:

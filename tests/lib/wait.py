@@ -59,8 +59,11 @@ def free_port(host=None, address: str = "") -> int:
     return host.call(pick) if host else pick()
 
 
-def port_open(host, address: str, port: int, timeout_s: float = 0.5) -> bool:
-    """Whether a TCP connection from `host` to address:port is accepted."""
+def port_open(host, address: str, port: int, timeout_s: float = 20) -> bool:
+    """
+    Whether a TCP connection from `host` to address:port is accepted. timeout_s: without any answer;
+    an open port answers at once, so it is long unless silence is what is expected.
+    """
 
     def attempt() -> bool:
         try:

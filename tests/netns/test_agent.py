@@ -427,6 +427,15 @@ def detach_other(t):
 # --- the service manager, privileges, the machine -------------------------------------------------
 
 
+def stands_still(pid: int) -> bool:
+    """Whether all threads of the process are stopped."""
+    states = []
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/stat", encoding="ascii") as f:
+            states.append(f.read().rpartition(")")[2].split()[0])
+    return set(states) == {"T"}
+
+
 @case("the service manager is told when the agent is ready, that it lives, and that it ends")
 def notify(t):
     service = Service(t, nodes=1, start=False)
@@ -436,6 +445,7 @@ def notify(t):
     assert any(line.startswith("STATUS=1 pool, 2 VIPs") for line in seen), seen
     wait_until(lambda: agent.notify.poll().count("WATCHDOG=1") >= 4, 5, "signs of life")
     os.kill(agent.pid, signal.SIGSTOP)
+    wait_until(lambda: stands_still(agent.pid), 5, "it is stopped")
     before = agent.notify.poll().count("WATCHDOG=1")
     time.sleep(1.5)
     equal(agent.notify.poll().count("WATCHDOG=1"), before, "signs of life of a stopped agent")

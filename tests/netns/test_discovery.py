@@ -44,7 +44,7 @@ def pool_of(tb, source: dict, pool: dict | None = None, **top) -> dict:
 
 
 def dns_source(dns: Dns, **more) -> dict:
-    source = {"name": NAME, "server": dns.server, "min_ttl": "300ms", "timeout": "600ms"}
+    source = {"name": NAME, "server": dns.server, "min_ttl": "300ms", "timeout": "2s"}
     return {"dns": {**source, **more}}
 
 
@@ -196,7 +196,7 @@ def dns_deadline(t):
     agent = Agent(tb.ingress, pool_of(tb, source, flow_idle="60s")).start()
     wait_states(agent, healthy(*addresses(tb, 1, 2)))
     streams = loadgen.Loadgen(tb.client, "stream", loadgen.url(tb.vip4), concurrency=30,
-                              tokens=300).start()
+                              tokens=100000).start()
     streams.wait_active(30)
     dns.set(NAME, "A", addresses(tb, 1))
     wait_states(agent, healthy(*addresses(tb, 1)))

@@ -54,7 +54,7 @@ def af_xdp_first_frames(t):
     for library in ("libbpf:", "libxdp:"):
         assert library not in dpdk.process.output(), f"it probes aloud: {dpdk.process.output()}"
     # as many as there are buffers, each used once before any is used again
-    done = tb.ingress.run(["ping", "-q", "-c5000", "-f", "-W1", tb.nodes[0].ip4], check=False)
+    done = tb.ingress.run(["ping", "-q", "-c5000", "-f", "-W20", tb.nodes[0].ip4], check=False)
     assert "5000 received" in done.stdout, done.stdout
 
 

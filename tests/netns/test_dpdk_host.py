@@ -21,7 +21,7 @@ def serve(t, driver=None, **topology):
 
 
 def ping(host, address: str, *options: str) -> None:
-    done = host.run(["ping", "-c5", "-i0.1", "-W1", *options, address], check=False)
+    done = host.run(["ping", "-c5", "-i0.1", "-W20", *options, address], check=False)
     assert " 0% packet loss" in done.stdout, f"ping {address} {options}: {done.stdout}"
 
 
@@ -69,7 +69,7 @@ def bulk(t):
     print("Gbit/s:", ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items()))
     equal((report["failed"], report["broken"], report["causes"]), (0, 0, {}),
           "balanced connections: failed, broken, causes")
-    assert report["completed"] == report["started"] > 500, report
+    assert report["completed"] == report["started"] > 300, report
     assert min(rates.values()) > 0.02, rates  # with the kernel's own segments: hundreds of Mbit/s
     down = [x for x in agent.process.output().splitlines() if "-> unhealthy" in x]
     equal(down, [], "nodes that went down")

@@ -42,13 +42,13 @@ def overloaded(t, driver: str) -> None:
     flood = tb.client.popen(
         [os.path.join(BUILD, "synflood"), "--dev", tb.client.dev, "--mac", tb.ingress.mac, "--rate",
          FLOOD, "--seconds", 14, f"{tb.vip4}:{mock.PORT}"], name="synflood")
-    starving = Starving(data.process.pid, 0.05, 0.4)  # a stop it is not: that takes half a second
+    starving = Starving(data.process.pid, 0.05, 0.25)  # a stop it is not: that takes half a second
     wait_until(lambda: "OVERLOADED: " in agent.ctl_run("status").stdout, 10, "status says so",
                interval_s=0.5)
     flood.wait(30)
     starving.end()
     said = agent.ctl("status")["dataplane"]
-    equal(said["stops"], 0, "stops of the data plane")
+    between(said["stops"], 0, sum(s > 0.4 for s in starving.stops), "stops of the data plane")
     between(said["lost"], 1000, 20 * FLOOD, "frames lost")
     assert 'sluice_dpdk_missed_frames_total{why="queue_full"} ' in agent.api("/metrics")
     agent.wait_all(timeout_s=10)

@@ -17,8 +17,12 @@ BULK_PORT = 5001
 
 
 def ping(host, address: str, *options: str) -> bool:
-    argv = ["ping", "-c2", "-i0.1", "-W1", *options, address]
+    argv = ["ping", "-c2", "-i0.1", "-W20", *options, address]
     return host.run(argv, check=False).returncode == 0
+
+
+def silent(host, address: str, *options: str) -> bool:
+    return not ping(host, address, "-W1", *options)
 
 
 @case("a VIP answers ping in both families, small and large, and is silent where that is turned "
@@ -34,7 +38,7 @@ def vip_ping(t):
         entry["ping"] = False
     site.reload(["node1", "node2"])
     for address in (site.tb.vip4, site.tb.vip6):
-        assert not ping(site.tb.client, address), f"{address} answers"
+        assert silent(site.tb.client, address), f"{address} answers"
     equal(site.packets()["ping"], 12, "echoes answered")
 
 
@@ -89,7 +93,7 @@ def fragments(t):
     site = Site(t, mtu=1500, backend_mtu=1500)
     for address in (site.tb.vip4, site.tb.vip6):
         before = site.packets()["fragment"]
-        assert not ping(site.tb.client, address, "-s", "3000"), f"{address} answers fragments"
+        assert silent(site.tb.client, address, "-s", "3000"), f"{address} answers fragments"
         between(site.packets()["fragment"] - before, 4, 6, f"fragments for {address} dropped")
     dropped = site.packets()["fragment"]
     for address in (site.tb.ingress.ip4, site.tb.ingress.ip6):
@@ -116,7 +120,7 @@ def reset_when_it_speaks(stream: Stream) -> float:
         stream.socket.send(b"\r\n")
     except ConnectionResetError:
         return 0.0
-    assert stream.wait_reset(10), f"a stream of {stream.backend} is not reset"
+    assert stream.wait_reset(20), f"a stream of {stream.backend} is not reset"
     return time.monotonic() - began
 
 
@@ -129,7 +133,7 @@ def resets(t, policy: str, layout: str = "flat") -> tuple[Site, int]:
     others = [s for s in streams if s.backend != "node2"]
     between(len(mine), 2, 12, "streams of node2")
     slowest = max(reset_when_it_speaks(s) for s in mine)
-    between(slowest, 0, 3, "seconds until the slowest reset")  # without one: minutes
+    between(slowest, 0, 10, "seconds until the slowest reset")  # without one: minutes
     equal([s.backend for s in others if not s.goes_on()], [], "streams of other nodes that ended")
     assert "node2" not in {who(site.tb.client, site.tb.vip4) for _ in range(12)}, "new connections"
     return site, len(mine)
@@ -176,7 +180,7 @@ def keep(t):
             s.socket.send(b"\r\n")
             assert not s.wait_reset(0.2), "a stream is reset"
     site.tb["node2"].plug(True)
-    equal([s.backend for s in streams if not s.goes_on(10)], [], "streams that ended")
+    equal([s.backend for s in streams if not s.goes_on()], [], "streams that ended")
     equal(site.packets()["reset_sent"], 0, "resets of the balancer's own")
 
 
@@ -250,7 +254,7 @@ def removed_and_dead(t):
     site.tb["node2"].plug(False)
     site.agent.wait_log(r"node pool/node2, removed: .*its remaining flows are reset", 15)
     for s in mine:
-        between(reset_when_it_speaks(s), 0, 3, "seconds until the reset")
+        between(reset_when_it_speaks(s), 0, 10, "seconds until the reset")
     equal(ended(others), [], "streams of other nodes that ended")
 
 

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import time
 
+from sluice_testbed import TestbedError
+
 from tests.lib import ROOT, loadgen, mock
 from tests.lib.agent import Agent
 from tests.lib.case import between, case, equal
@@ -138,17 +140,16 @@ def prometheus(t):
 
     def query(expression):
         done = host.run(["promtool", "query", "instant", "-o", "json",
-                         f"http://127.0.0.1:{PROMETHEUS_PORT}", expression], check=False)
-        if done.returncode:
-            return None
+                         f"http://127.0.0.1:{PROMETHEUS_PORT}", expression])
         return {json.dumps(r["metric"], sort_keys=True): float(r["value"][1])
                 for r in json.loads(done.stdout)}
 
-    wait_until(lambda: list((query('up{job="sluice"}') or {}).values()) == [1], 20, "it is up")
+    wait_until(lambda: list(query('up{job="sluice"}').values()) == [1], 20, "it is up",
+               ignore=TestbedError)
     equal(list(query("sum(sluice_pool_healthy_capacity)").values()), [2], "healthy capacity")
     equal(query('ALERTS'), {}, "alerts while all is well")
     for expression in expressions():
-        assert query(expression) is not None, f"not understood: {expression}"
+        query(expression)
     mocks["node2"].kill()
     wait_until(lambda: query('ALERTS{alertname="SluiceNodeDown",node="node2"}'), 20, "the alert")
     pending = query('ALERTS{alertname="SluiceNodeDown",alertstate="pending"}')
@@ -203,7 +204,7 @@ def rude(t):
     host = tb.ingress
 
     def connect(request):
-        s = socket.create_connection(("127.0.0.1", PORT), 2)
+        s = socket.create_connection(("127.0.0.1", PORT), 20)
         s.sendall(request)
         return s
 
@@ -213,7 +214,7 @@ def rude(t):
     began = time.monotonic()
     mocks["node1"].kill()
     wait_until(lambda: "unhealthy" in states(agent), 5, "the dead node is noticed")
-    between(time.monotonic() - began, 0, 4, "seconds until then")  # readers are cut off after 10
+    between(time.monotonic() - began, 0, 8, "seconds until then")  # readers are cut off after 10
     for s in silent + unread:
         s.close()
     wait_until(lambda: "ok" in get(host, "/healthy", check=False), 5, "an answer afterwards")

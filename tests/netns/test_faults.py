@@ -15,13 +15,21 @@ from tests.lib.wait import holds_for, wait_until
 # As quick as transitions can be, and none held back because the node changes so often.
 THRESHOLDS = {"warm_up": "0s", "busy": "1s", "flap_changes": "off", "latency_outlier": "off"}
 CHECK = {"interval": "100ms", "connect_timeout": "200ms", "timeout": "400ms"}
+PATIENT = {"connect_timeout": "5s", "timeout": "5s"}
 LOAD = {"interval": "100ms", "timeout": "300ms"}
 FAULTS = ("hang", "garbage", "huge", "slow", "truncated", "empty", "status", "reset", "close")
 
 
 def service(t, nodes=2, preset="vllm", **pool) -> Service:
+    """Nodes but the first, which has the faults, may be late as the machine may be."""
     settings = {"preset": preset, "thresholds": THRESHOLDS, "check": CHECK, "load": LOAD, **pool}
-    return Service(t, nodes=nodes, sanitized=True, pool=settings)
+    s = Service(t, nodes=nodes, sanitized=True, pool=settings, start=False)
+    for node in s.pool["nodes"][1:]:
+        node["check"] = PATIENT
+    s.agent.write_config(s.config)
+    s.agent.start(timeout_s=20)
+    s.agent.wait_all()
+    return s
 
 
 def only(s: Service, *names: str) -> None:
@@ -186,11 +194,11 @@ def unreachable(t):
 @case("a node whose server stops answering under its streams is busy first, and down only later")
 def busy_is_not_dead(t):
     s = Service(t, nodes=2, pool={"check": CHECK, "load": LOAD,
-                                  "thresholds": {**THRESHOLDS, "busy": "4s"}})
+                                  "thresholds": {**THRESHOLDS, "busy": "8s"}})
     server = s.mocks["node1"]
     server.control(health="hang")
     holds_for(lambda: s.agent.states()["node1"] == "healthy", 2, "it is busy, not dead")
-    s.agent.wait_states(node1="unhealthy", timeout_s=8)
+    s.agent.wait_states(node1="unhealthy", timeout_s=15)
     server.control(reset=True)
     s.agent.wait_all()
 
@@ -226,6 +234,6 @@ def all_down(t):
     for server in s.mocks.values():
         server.start()
     s.agent.wait_all()
-    between(time.monotonic() - began, 0, 15, "seconds until all were back")
+    between(time.monotonic() - began, 0, 60, "seconds until all were back")
     only(s, "node1", "node2")
     s.end()

@@ -11,7 +11,7 @@ from tests.lib.service import Service
 HANGERS = 3000
 
 
-def ask(path: str, data: bytes, timeout_s: float = 10) -> tuple[int, bytes]:
+def ask(path: str, data: bytes, timeout_s: float = 60) -> tuple[int, bytes]:
     """The status and body of the first answer to these bytes; (0, b"") if there is none."""
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(timeout_s)

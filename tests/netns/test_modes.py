@@ -138,8 +138,8 @@ def bulk(t, mode: str, xdp: str) -> None:
     for vip in (tb.vip4, tb.vip6):
         with Capture(node, f"tcp and dst {vip}") as capture:
             transfer(tb.client, node, vip, 4, BULK_PORT)
+            capture.wait_for(100)
         frames = capture.stop()
-        assert len(frames) > 100, f"{len(frames)} frames captured"
         for frame in frames:
             equal(frame.ip.bad_sums, [], f"wrong checksums in {frame}")
         transfer(tb.client, node, vip, 60, BULK_PORT).flowed(f"{mode}, {xdp}, {vip}")

@@ -12,6 +12,7 @@ from tests.lib.transfer import download, transfer
 from tests.lib.wait import wait_until
 
 CLOSING = 2  # LB_NAT_F_CLOSING
+PATIENCE_S = 20
 
 
 def vips(site: NatSite) -> list[str]:
@@ -110,11 +111,11 @@ class Pair:
         vip = site.tb.vip4 if family == 4 else site.tb.vip6
         sockets = socket.AF_INET if family == 4 else socket.AF_INET6
         with node.call(socket.create_server, (own, NODE_BULK_PORT), family=sockets) as listener:
-            listener.settimeout(5)
-            self.client = site.tb.client.call(socket.create_connection, (vip, BULK_PORT), 5)
+            listener.settimeout(PATIENCE_S)
+            self.client = site.tb.client.call(socket.create_connection, (vip, BULK_PORT), PATIENCE_S)
             self.node, self.peer = listener.accept()
-        self.client.settimeout(5)
-        self.node.settimeout(5)
+        self.client.settimeout(PATIENCE_S)
+        self.node.settimeout(PATIENCE_S)
         self.local_port = self.client.getsockname()[1]
 
 
@@ -200,7 +201,8 @@ def idle(t):
         before = site.packets()["nat_unknown"]
         quiet.client.sendall(b"late")
         assert is_reset(quiet.client), "the client was not reset"
-        equal(site.packets()["nat_unknown"] - before, 1, "segments of unknown flows answered")
+        # More than one only where the answer came later than TCP sends again.
+        between(site.packets()["nat_unknown"] - before, 1, 5, "segments of unknown flows answered")
         quiet.node.sendall(b"late")
         assert is_reset(quiet.node), "the node was not reset"
 
@@ -212,7 +214,7 @@ def exhausted(t):
     streams = []
     try:
         while len(streams) <= 128:
-            streams.append(Stream(site.tb.client, site.tb.vip4, timeout_s=4))
+            streams.append(Stream(site.tb.client, site.tb.vip4, timeout_s=10))
     except TimeoutError:
         pass
     between(len(streams), 110, 128, "streams that found one of 128 ports")
@@ -262,7 +264,7 @@ def drains(t):
     assert waits.is_alive(), "drain --wait returned while streams lived"
     for s in mine:
         s.abort()
-    waits.join(20)
+    waits.join(80)
     assert not waits.is_alive(), "drain --wait did not return"
 
 
@@ -280,7 +282,7 @@ def dead(t):
     wait_until(lambda: set(nodes_of(site, "node2")) == {"unhealthy"}, 15, "node2 is down")
     for s in mine:
         s.socket.send(b"\r\n")
-        assert s.wait_reset(1), "a stream of the dead node is not reset"
+        assert s.wait_reset(PATIENCE_S), "a stream of the dead node is not reset"
     equal([s.backend for s in streams if s not in mine and not s.goes_on()], [],
           "others that ended")
     between(site.packets()["reset_sent"], len(mine), 3 * len(mine), "resets sent")
@@ -318,7 +320,7 @@ def keep(t):
             s.socket.send(b"\r\n")
             assert not s.wait_reset(0.1), "a stream is reset"
     site.tb["node2"].plug(True)
-    equal([s.backend for s in streams if not s.goes_on(10)], [], "streams that ended")
+    equal([s.backend for s in streams if not s.goes_on()], [], "streams that ended")
 
 
 # --- ICMP -----------------------------------------------------------------------------------------
@@ -379,7 +381,7 @@ def unreachable(t):
     for vip, own in ((site.tb.vip4, node.ip4), (site.tb.vip6, node.ip6)):
         router.ip("route", "add", "unreachable", f"{own}/{128 if ':' in own else 32}")
         try:
-            site.tb.client.call(socket.create_connection, (vip, BULK_PORT), 3)
+            site.tb.client.call(socket.create_connection, (vip, BULK_PORT), PATIENCE_S)
             raise AssertionError(f"a connection to {vip}")
         except OSError as e:
             assert not isinstance(e, TimeoutError), f"{vip}: {e!r}"

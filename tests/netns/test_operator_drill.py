@@ -112,7 +112,7 @@ def breaks(t):
 def patient(t):
     tb, agent, _ = fleet(t, nodes=2)
     load = loadgen.Loadgen(tb.client, "stream", loadgen.url(tb.vip4), concurrency=20, count=20,
-                           tokens=600, duration=5).start()
+                           tokens=1000, duration=5).start()
     load.wait_active(20)
     status, result, _ = drill(tb, agent, "--nodes", "node1", "--url", health(tb), "--deadline",
                               "1s")

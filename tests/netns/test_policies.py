@@ -93,13 +93,15 @@ def turns_follow_members(t):
     equal(collections.Counter(in_order(tb, 30)), {"node1": 10, "node2": 10, "node3": 10}, "again")
 
 
-@case("hash spreads by weight, within 10 % each")
+@case("hash spreads by weight, within 10 % each", timeout_s=60)
 def hash_by_weight(t):
     weights = {"node1": 3, "node2": 2, "node3": 1}
     tb, _, _ = serve(t, weights=weights, policy="hash")
-    got = counted(tb, [loadgen.url(tb.vip4), loadgen.url(tb.vip6)], count=6000, concurrency=100)
+    # Of n = 15000, node3 gets 2500 with a deviation of sqrt(n 1/6 5/6) = 46, by the ports that the
+    # client's kernel takes. With 1 % for the table 9 % are 4.9 deviations: once in 10^6 times.
+    got = counted(tb, [loadgen.url(tb.vip4), loadgen.url(tb.vip6)], count=15000, concurrency=100)
     for name, weight in weights.items():
-        between(got[name] / (1000 * weight), 0.9, 1.1, f"connections to {name} by weight")
+        between(got[name] / (2500 * weight), 0.9, 1.1, f"connections to {name} by weight")
 
 
 @case("hash gives a flow the same node every time, also after the agent is killed and started")

@@ -58,7 +58,7 @@ def typed(script: str, log: str) -> tuple[int, dict[str, str]]:
                                  stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                  start_new_session=True)
         try:
-            status = shell.wait(100)
+            status = shell.wait(400)
         finally:
             for words in ([SLUICECTL, "--socket", SOCKET, "detach"], [TESTBED, "down"]):
                 subprocess.run(words, capture_output=True, timeout=60, check=False)

@@ -211,11 +211,10 @@ def watched_odd(t):
     in_force("round-robin", (2, 1))
     settings["pools"][0]["policy"] = "least-conn"
     text = json.dumps({**installed_frame(agent, settings), "watch": True})
-    with open(agent.config_path, "w", encoding="utf-8") as f:
-        f.write(text[:len(text) // 2])
-        f.flush()
-        wait_until(lambda: reloads(agent) == (2, 2), 10, "half of a file is refused")
-        in_force("round-robin", (2, 2))
+    os.rename(write(f"{agent.config_path}.new", text[:len(text) // 2]), agent.config_path)
+    wait_until(lambda: reloads(agent) == (2, 2), 10, "half of a file is refused")
+    in_force("round-robin", (2, 2))
+    with open(agent.config_path, "a", encoding="utf-8") as f:
         f.write(text[len(text) // 2:])
     in_force("least-conn", (3, 2))
     agent.ctl("drain", "node1")

@@ -26,7 +26,7 @@ def wrong(t):
     tb = t.testbed(prefix="PREFIX2-", nodes=1)
     tb.client.run(["true"])
     process = tb.ingress.popen(["echo", "last words"], name="sluiced")
-    process.wait(5)
+    process.wait(60)
     equal(1 + 1, 3, "the sum")
 
 @case("missing things are skipped")

@@ -4,6 +4,7 @@ them."""
 import os
 import signal
 import threading
+import time
 
 from tests.lib import config, loadgen, mock
 from tests.lib.agent import Agent
@@ -86,15 +87,18 @@ class Starving:
 
     def __init__(self, pid: int, run_s: float, stop_s: float):
         self.pid, self.run_s, self.stop_s = pid, run_s, stop_s
+        self.stops: list[float] = []  # how long each was; a busy machine makes them longer
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         while not self.over.is_set():
+            began = time.monotonic()
             os.kill(self.pid, signal.SIGSTOP)
             self.over.wait(self.stop_s)
             os.kill(self.pid, signal.SIGCONT)
+            self.stops.append(time.monotonic() - began)
             self.over.wait(self.run_s)
 
     def end(self) -> None:

@@ -107,6 +107,7 @@ def races(t):
 
     pests = Pests(fleet, load, tls, scrape, report, reloads(agent, settings))
     time.sleep(RACES_S)
+    wait_until(lambda: min(pests.counts) >= 2 or pests.errors, RACES_S, "each has done it twice")
     counts = pests.end()
     print(f"fleet {counts[0]}, load {counts[1]}, tls {counts[2]}, scrapes {counts[3]}, "
           f"reports {counts[4]}, reloads {counts[5]}")

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import time
 
 from sluice_testbed import TestbedError
 
@@ -60,9 +61,11 @@ def mock_control(t):
         raise AssertionError("a loading server answered well")
     except TestbedError as e:
         assert "503" in str(e), e
-    server.control(loading_s=False, refuse_s=1)
+    began = time.monotonic()
+    server.control(loading_s=False, refuse_s=5)
     wait_until(lambda: not port_open(tb.client, node.ip4, mock.PORT), 1, "the port is closed")
-    wait_until(lambda: port_open(tb.client, node.ip4, mock.PORT), 5, "the port is open again")
+    wait_until(lambda: port_open(tb.client, node.ip4, mock.PORT), 10, "the port is open again")
+    between(time.monotonic() - began, 5, 60, "seconds until it was")
     server.control(reset=True)
     tb.client.curl_json(health)
 
@@ -90,7 +93,7 @@ def filtered_port(t):
     node.filter_port(mock.PORT)
     for address in (node.ip4, node.ip6):
         with Capture(tb.client, f"src {address} and tcp") as capture:
-            assert not port_open(tb.client, address, mock.PORT), f"{address} answers"
+            assert not port_open(tb.client, address, mock.PORT, 0.5), f"{address} answers"
             equal(capture.frames(), [], "answers")
     node.filter_port(mock.PORT, False)
     assert port_open(tb.client, node.ip4, mock.PORT), "the port is closed without the filter"
