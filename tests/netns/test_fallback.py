@@ -135,7 +135,7 @@ def cached(t):
     def kept(path: str, key: str) -> int:
         return next(e for e in vip_fallback(agent)["cache"] if e["path"] == path)[key]
 
-    wait_until(lambda: min(kept(e["path"], "fetched") for e in keep) >= 2, 5, "two answers are kept")
+    wait_until(lambda: min(kept(e["path"], "fetched") for e in keep) >= 2, 5, "two are kept")
     kill_all(agent, mocks)
     wait_until(lambda: kept("/v1/models", "age_ms") > 1000, 5, "a second passes")
     status, headers, body = request(tb.client, tb.vip4)

@@ -220,10 +220,10 @@ def step_killed(d: Demo) -> None:
     refused = [c for c in bad if c["t"] >= killed]
     last = max((c["t"] - killed for c in refused), default=0.0)
     d.screen.note(f"cause: {d.backend(name)['cause']}")
-    d.screen.check("time until no new connection went to it", "under 0.5 s (checks every 0.2 s), "
-                   "and three times what this machine keeps waiting",
-                   f"{last * 1000:.0f} ms (unhealthy after {detected * 1000:.0f} ms at most; one who "
-                   f"only waits was woken up to {held_up * 1000:.0f} ms late)",
+    d.screen.check("time until no new connection went to it",
+                   "under 0.5 s (checks every 0.2 s), and three times what this machine keeps waiting",
+                   f"{last * 1000:.0f} ms (unhealthy after {detected * 1000:.0f} ms at most; "
+                   f"one who only waits was woken up to {held_up * 1000:.0f} ms late)",
                    last < 0.5 + 3 * held_up)
     d.screen.check("connections that failed", "only those on it, and new ones until it was noticed",
                    f"{len(bad)} of {report['started']}: {len(bad) - len(refused)} were on it "
