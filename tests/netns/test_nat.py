@@ -112,7 +112,8 @@ class Pair:
         sockets = socket.AF_INET if family == 4 else socket.AF_INET6
         with node.call(socket.create_server, (own, NODE_BULK_PORT), family=sockets) as listener:
             listener.settimeout(PATIENCE_S)
-            self.client = site.tb.client.call(socket.create_connection, (vip, BULK_PORT), PATIENCE_S)
+            self.client = site.tb.client.call(socket.create_connection, (vip, BULK_PORT),
+                                              PATIENCE_S)
             self.node, self.peer = listener.accept()
         self.client.settimeout(PATIENCE_S)
         self.node.settimeout(PATIENCE_S)
@@ -251,13 +252,13 @@ def restart(t):
 @case("streams through nat stay on a node that drains, and the drain ends with them", timeout_s=60)
 def drains(t):
     site = NatSite(t, nodes=2)
-    streams = site.streams(16)
+    streams = site.streams(32)
     site.agent.ctl("drain", "node1-4")
     site.agent.ctl("drain", "node1-6")
     equal({s.backend for s in site.streams(8)}, {"node2"}, "nodes of new streams")
     equal([s.backend for s in streams if not s.goes_on()], [], "streams that ended")
     mine = [s for s in streams if s.backend == "node1"]
-    between(len(mine), 1, 15, "streams of node1")
+    between(len(mine), 1, 31, "streams of node1")
     waits = threading.Thread(target=site.agent.ctl, args=("drain", "node1-4", "--wait"))
     waits.start()
     waits.join(3)
@@ -275,9 +276,9 @@ def nodes_of(site: NatSite, node: str) -> list[str]:
 @case("streams of a dead node through nat are reset when they speak, those of others go on")
 def dead(t):
     site = NatSite(t, nodes=3)
-    streams = site.streams(24)
+    streams = site.streams(48)  # by chance one node of three has less than two once in 10^7 times
     mine = [s for s in streams if s.backend == "node2"]
-    between(len(mine), 2, 16, "streams of node2")
+    between(len(mine), 2, 46, "streams of node2")
     site.tb["node2"].plug(False)
     wait_until(lambda: set(nodes_of(site, "node2")) == {"unhealthy"}, 15, "node2 is down")
     for s in mine:
@@ -286,7 +287,7 @@ def dead(t):
     equal([s.backend for s in streams if s not in mine and not s.goes_on()], [],
           "others that ended")
     between(site.packets()["reset_sent"], len(mine), 3 * len(mine), "resets sent")
-    equal({s.backend for s in site.streams(12)}, {"node1", "node3"}, "nodes of new streams")
+    equal({s.backend for s in site.streams(30)}, {"node1", "node3"}, "nodes of new streams")
 
 
 @case("a node taken out at once through nat: the clients and the node itself are reset")

@@ -151,6 +151,7 @@ def p2c(t):
     occupy(tb, "node1", 60, agent)
     got = counted(tb, urls, count=300, rate=150, concurrency=20)
     loaded = agent.ctl("status")["packets"]["alt_chosen"] - alt - idle
+    print(f"by second choice: {idle} of 120 while idle, {loaded} of 300; {dict(got)}")
     between(got["node1"], 0, 6, "of 300 connections, to the node with 60 requests")
     between(min(got[n] for n in ("node2", "node3", "node4")), 60, 300, "to each of the others")
     between(loaded, 40, 300, "connections by second choice, those of node1 among them")
