@@ -166,10 +166,10 @@ struct {
 
 /*
  * Not preallocated: 240 bytes a flow, both ways, would be 60 MiB by default and 15 GiB at the most,
- * taken whether the mode is used or not. The kernel keeps a stock for each CPU and refills it as soon
- * as it runs low (Linux 6.1), so a packet meets an empty one when the kernel itself had nothing to
- * give without waiting: it then has nothing for a second try either, and the SYN is dropped, counted
- * and sent again. (On Linux 6.18, two CPUs adding for minutes: none in 9.6 M flows.)
+ * taken whether the mode is used or not. The kernel keeps a stock for each CPU and refills it as
+ * soon as it runs low (Linux 6.1), so a packet meets an empty one if the kernel itself had nothing
+ * to give without waiting: it then has nothing for a second try either, and the SYN is dropped,
+ * counted and sent again. (Linux 6.18, two CPUs adding for minutes: none in 9.6 M flows.)
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
