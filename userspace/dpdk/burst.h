@@ -214,7 +214,8 @@ static __always_inline int burst_step_fits(const struct burst_run *run, size_t i
 					   __u8 node_family, const struct heads_nodes *to)
 {
 	const __u32 outer = lb_outer_len(mode, 4);
-	const __u32 said = (LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED) << 8 | (node_family ? 0xff : 0);
+	const __u32 flags = LB_BACKEND_F_NEXTHOP | LB_BACKEND_F_TAGGED;
+	const __u32 said = flags << 8 | (node_family ? 0xff : 0);
 	const __u32 want = LB_BACKEND_F_NEXTHOP << 8 | node_family;
 	const lanes_s len = (lanes_s)((LANES_AT(run->b->l.first, i) & 0xffff) + outer);
 	lanes_v no = to->ifindex ^ run->ifindex;
@@ -265,9 +266,11 @@ static __always_inline size_t burst_send_steps(const struct burst_run *from, __u
 	const __u32 of = run.b->of[run.i];
 	size_t i = run.i;
 
-	for (; i + LANES_STEP <= run.n && lanes_none(LANES_AT(run.b->of, i) ^ of); i += LANES_STEP) {
+	for (; i + LANES_STEP <= run.n; i += LANES_STEP) {
 		struct heads_nodes to;
 
+		if (lb_unlikely(!lanes_none(LANES_AT(run.b->of, i) ^ of)))
+			break; /* not even ids of nodes */
 		heads_read_nodes(nodes, &run.b->backend[i], &to);
 		if (lb_unlikely(!burst_step_fits(&run, i, mode, node_family, &to)))
 			break;

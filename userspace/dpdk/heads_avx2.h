@@ -17,7 +17,10 @@ struct heads_nodes {
 	lanes_v addr, src, mtu, vary, gue_port, ifindex, said;
 };
 
-/* The first bytes of eight frames, by rows as of lanes_rows(); of a row's end the next one begins. */
+/*
+ * The first bytes of eight frames, in rows as of lanes_rows(). The second row begins in the place of
+ * the first one's last two bytes.
+ */
 struct heads {
 	__m256i row[HEADS_ROWS][4];
 };
@@ -80,7 +83,8 @@ static __always_inline lanes_v heads_ttl(lanes_v w)
 /* A header's third word: TTL, protocol, and the checksum over all. */
 static __always_inline lanes_v heads_third(__u8 proto, lanes_v w0, lanes_v src, lanes_v dst)
 {
-	const __u32 w1 = lb_htonl(LB_IP4_DF), w2 = lb_htonl(LB_OUTER_TTL << 24 | (__u32)proto << 16);
+	const __u32 w1 = lb_htonl(LB_IP4_DF);
+	const __u32 w2 = lb_htonl(LB_OUTER_TTL << 24 | (__u32)proto << 16);
 	lanes_v sum = heads_halves(w0) + heads_halves(src) + heads_halves(dst) +
 		      (w1 & 0xffff) + (w1 >> 16) + w2;
 
@@ -100,8 +104,9 @@ static __always_inline void heads_link(__m256i ret[4], const struct heads_nodes 
 		ret[k] = _mm256_or_si256(_mm256_shuffle_epi8(to->link[k], order), type);
 }
 
-/* Words of eight frames -> rows: what lanes_turn_rows() undoes. */
-static __always_inline void heads_turn(__m256i ret[4], lanes_v w0, lanes_v w1, lanes_v w2, lanes_v w3)
+/* Words of eight frames -> rows: what lanes_turn() undoes. */
+static __always_inline void heads_turn(__m256i ret[4], lanes_v w0, lanes_v w1, lanes_v w2,
+				       lanes_v w3)
 {
 	const __m256i low[2] = {_mm256_unpacklo_epi32((__m256i)w0, (__m256i)w1),
 				_mm256_unpacklo_epi32((__m256i)w2, (__m256i)w3)};
@@ -148,7 +153,7 @@ static __always_inline int heads_make(const struct lanes *l, size_t i, __u8 mode
 	return 4;
 }
 
-/* Rows -> the frame, which begins at; the first two rows overlap by two bytes. */
+/* Rows of frame k -> where it begins. */
 static __always_inline void heads_put(__u8 *at, const struct heads *heads, int n, int k)
 {
 	for (int i = 0; i < n; i++) {
@@ -164,7 +169,8 @@ static __always_inline void heads_put(__u8 *at, const struct heads *heads, int n
 static __always_inline void heads_grow(struct rte_mbuf *m, __u16 outer)
 {
 	/* from byte 16 on: data_off, then the lower halves of pkt_len and of data_len */
-	const __m256i by = _mm256_set_epi16(0, 0, 0, outer, 0, outer, 0, 0, 0, 0, 0, 0, 0, 0, 0, -outer);
+	const __m256i by = _mm256_set_epi16(0, 0, 0, outer, 0, outer, 0, 0, /* behind 32 */
+					    0, 0, 0, 0, 0, 0, 0, -outer);
 	__m256i *row = (void *)((__u8 *)m + 16);
 
 	_Static_assert(offsetof(struct rte_mbuf, data_off) == 16 &&

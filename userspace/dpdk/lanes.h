@@ -78,7 +78,7 @@ static const union lb_slot_word lanes_slot_said = {
 _Static_assert((LB_BACKENDS_MAX & (LB_BACKENDS_MAX - 1)) == 0, "its bits tell");
 
 /*
- * What is done with the words of a processor's own:
+ * What a processor has its own way for:
  *	lanes_read(frames, i, ret)	as lanes_read_each()
  *	lanes_swap(v)			lb_ntohl()
  *	lanes_none(v)			whether all are 0
@@ -94,13 +94,15 @@ _Static_assert((LB_BACKENDS_MAX & (LB_BACKENDS_MAX - 1)) == 0, "its bits tell");
 /* Frames [i, i + LANES_STEP): words -> first, live: lb_parse_plain4(), and no SYN. */
 static __always_inline void lanes_check(struct lanes *l, size_t i)
 {
-	const lanes_v w12 = LANES_AT(l->w12, i), w20 = LANES_AT(l->w20, i), w46 = LANES_AT(l->w46, i);
+	const lanes_v w12 = LANES_AT(l->w12, i), w20 = LANES_AT(l->w20, i);
+	const lanes_v w46 = LANES_AT(l->w46, i);
 	const lanes_v first = lanes_swap(w12) << 16 | lanes_swap(LANES_AT(l->w16, i)) >> 16;
 	const lanes_s ip_len = (lanes_s)(first & 0xffff), len = (lanes_s)LANES_AT(l->len, i);
 	const lanes_s tcp_len = (lanes_s)(lanes_swap(w46) >> 26 & 0x3c);
-	lanes_v wrong = (w12 ^ lb_htonl(ETH_P_IP << 16 | LB_IP4_FIRST >> 16)) & lb_htonl(0xffffff00);
+	lanes_v wrong;
 	lanes_s live;
 
+	wrong = (w12 ^ lb_htonl(ETH_P_IP << 16 | LB_IP4_FIRST >> 16)) & lb_htonl(0xffffff00);
 	wrong |= (w20 ^ lb_htonl(IPPROTO_TCP)) & lb_htonl((__u32)LB_IP4_MF_OR_OFFSET << 16 | 0xff);
 	wrong |= w46 & lb_htonl(LB_TCP_SYN << 16);
 	live = wrong == 0;

@@ -93,11 +93,12 @@ static __always_inline void lanes_read(struct rte_mbuf **frames, size_t i, struc
 {
 	struct lanes_columns c;
 	struct lanes_rows rows;
-	lanes_v len;
+	lanes_v len, is_short;
 
 	lanes_load(frames, i, ret, &rows);
 	len = lanes_turn(rows.mbuf32).w[2] & 0xffff;
-	if (unlikely(lanes_are_odd(rows.mbuf16) || !lanes_none((lanes_v)((lanes_s)len < LANES_BYTES)))) {
+	is_short = (lanes_v)((lanes_s)len < (int)LANES_BYTES);
+	if (unlikely(lanes_are_odd(rows.mbuf16) || !lanes_none(is_short))) {
 		lanes_read_each(frames, i, ret);
 		return;
 	}
@@ -183,14 +184,16 @@ static __always_inline int lanes_slots(const struct lanes *l, size_t i, const st
 {
 	const lanes_v hash = LANES_AT(l->hash, i), by = n - (lanes_v){};
 	__u32 at[LANES_STEP] __attribute__((aligned(sizeof(hash))));
-	__m256 even, odd;
+	__m256 low, high; /* of each half: two slots, the next two */
 	lanes_pairs any;
 
 	LANES_AT(at, 0) = lanes_high(lanes_mul(hash, by), lanes_mul(lanes_odd(hash), by));
-	even = (__m256)_mm256_set_m128i(lanes_slot_pair(slots, at + 4), lanes_slot_pair(slots, at));
-	odd = (__m256)_mm256_set_m128i(lanes_slot_pair(slots, at + 6), lanes_slot_pair(slots, at + 2));
-	LANES_AT(ret_cur, i) = (lanes_v)_mm256_shuffle_ps(even, odd, 0x88) & 0xffff;
-	any = (lanes_pairs)even | (lanes_pairs)odd;
+	low = (__m256)_mm256_set_m128i(lanes_slot_pair(slots, at + 4),
+				       lanes_slot_pair(slots, at));
+	high = (__m256)_mm256_set_m128i(lanes_slot_pair(slots, at + 6),
+					lanes_slot_pair(slots, at + 2));
+	LANES_AT(ret_cur, i) = (lanes_v)_mm256_shuffle_ps(low, high, 0x88) & 0xffff;
+	any = (lanes_pairs)low | (lanes_pairs)high;
 	return lanes_none((lanes_v)(any & lanes_slot_said.word));
 }
 

@@ -347,7 +347,8 @@ static void test_outer_headers_have_the_right_checksum_whatever_their_sum(void *
 		host_take_way(HOST_ONE_BY_ONE);
 		assert_int_equal(host_run_frames(bytes, lens, BURST_MAX, frames[0]), BURST_MAX);
 		for (int way = 0; host_take_way(way); way++) {
-			assert_int_equal(host_run_frames(bytes, lens, BURST_MAX, frames[1]), BURST_MAX);
+			assert_int_equal(host_run_frames(bytes, lens, BURST_MAX, frames[1]),
+					 BURST_MAX);
 			assert_memory_equal(frames[0], frames[1], sizeof(frames[0]));
 		}
 	}
