@@ -67,9 +67,9 @@ struct lb_nat_reply_bucket {
 LB_STATIC_SIZE(struct lb_nat_reply_bucket, 512);
 
 /*
- * Map "dpdk_workers": two lines for each worker. The first is written by it alone, the second by the
- * thread beside the workers, which counts what all devices lost in the entry of worker 0. What it saw before `tick` it
- * does not hold any more, so a scan or a free cell waits until every worker's tick has moved.
+ * Map "dpdk_workers": two lines for each worker. The first is written by it alone, the second by
+ * the thread beside the workers, which counts what all devices lost in the entry of worker 0. What
+ * a worker saw before `tick` it does not hold any more: userspace/lib/rounds.h.
  */
 struct lb_worker {
 	__u32 pid;	    /* of sluice-dpdk; 0: not running */
@@ -83,8 +83,15 @@ struct lb_worker {
 	__u64 no_port;	    /* for a device that is none of ours: freed */
 	__u64 missed;	    /* frames that found a device's queue full: workers were too slow */
 	__u64 no_buffers;   /* … that the device had no buffer for */
-	__u64 pad[6];
+	__u64 pause;	    /* its last one, LB_PAUSE_*(); 0: none. Written by the worker, rarely */
+	__u64 pad[5];
 } __attribute__((aligned(8)));
 LB_STATIC_SIZE(struct lb_worker, 128);
+
+/* A round that begins so long after the one before ends a pause: when it began, and how long. */
+#define LB_PAUSE_TICKS		   LB_TICKS_FROM_MS(500)
+#define LB_PAUSE_OF(end, length)   ((__u64)(length) << 32 | (__u32)(end))
+#define LB_PAUSE_END(pause)	   ((__u32)(pause))
+#define LB_PAUSE_LENGTH(pause)	   ((__u32)((pause) >> 32))
 
 #endif

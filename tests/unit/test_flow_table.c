@@ -130,19 +130,6 @@ static void test_a_cell_is_free_when_no_worker_can_see_it(void **state)
 	assert_non_null(get(&f->t, 50));
 }
 
-static void test_a_worker_that_ended_holds_nothing_up(void **state)
-{
-	struct fixture *f = *state;
-	uint32_t later = 101 + FLOW_TABLE_WORKER_LOST_TICKS;
-
-	f->workers[0] = (struct lb_worker){.pid = 1, .tick = 100};
-	assert_false(flow_table_passed(f->workers, 100, 101));
-	assert_true(flow_table_passed(f->workers, 99, 101));
-	assert_true(flow_table_passed(f->workers, 100, later));
-	f->workers[0].pid = 0;
-	assert_true(flow_table_passed(f->workers, 100, 101));
-}
-
 static void test_ticks_turn_over(void **state)
 {
 	struct fixture *f = *state;
@@ -274,7 +261,6 @@ int main(void)
 		MANY(test_a_key_is_there_once),
 		ONE(test_a_full_table_refuses),
 		ONE(test_a_cell_is_free_when_no_worker_can_see_it),
-		MANY(test_a_worker_that_ended_holds_nothing_up),
 		ONE(test_ticks_turn_over),
 		ONE(test_the_agent_takes_out_and_puts_back),
 		ONE(test_what_a_killed_process_left_is_cleared),

@@ -10,6 +10,7 @@
 
 #include "userspace/agent/grace.h"
 #include "userspace/agent/scan.h"
+#include "userspace/lib/rounds.h"
 
 static uint64_t now_ms(void)
 {
@@ -142,6 +143,46 @@ static void test_live_counts_are_put_right_when_they_stand_still(void **state)
 	scan_free(&s);
 }
 
+/* Silent for 20 s, in a table of workers. */
+static void put_silent(struct tables *t, enum tables_dpdk which)
+{
+	struct lb_flow_key key = {.sport = 7};
+	struct lb_flow flow = {.backend = 5, .seen = rounds_now() - 20 * LB_TICKS_PER_S, .slot = 3};
+	struct flow_table view;
+
+	tables_view(t, which, &view);
+	assert_int_equal(flow_table_put(&view, &key, &flow, FLOW_TABLE_NOEXIST, rounds_now()), 0);
+}
+
+static void test_nothing_expires_for_want_of_a_worker(void **state)
+{
+	struct tables *t = *state;
+	struct lb_worker *w = &t->dpdk_workers[0];
+	struct scan *s;
+
+	t->buckets.flows = t->buckets.half_open = 2; /* a page has room for them */
+	t->vips[0].flags = LB_VIP_F_ACTIVE;
+	t->backends[5].flags = LB_BACKEND_F_ALIVE;
+	put_silent(t, TABLES_FLOWS);
+	put_silent(t, TABLES_HALF_OPEN);
+	assert_int_equal(scan_new(t, 8000, &s), 0);
+	run_pass(s, SCAN_BUDGET); /* there is no worker */
+	assert_int_equal(scan_entries_of(s, 5), 2);
+	*w = (struct lb_worker){.pid = 1, .tick = rounds_now() - ROUNDS_LEASE_TICKS};
+	run_pass(s, SCAN_BUDGET); /* it stands still */
+	assert_int_equal(scan_entries_of(s, 5), 2);
+	w->tick = rounds_now() + LB_TICKS_PER_S; /* it goes on, also during the pass */
+	w->pause = LB_PAUSE_OF(rounds_now(), 15 * LB_TICKS_PER_S);
+	run_pass(s, SCAN_BUDGET);
+	assert_int_equal(scan_entries_of(s, 5), 2);
+	assert_int_equal(scan_stats(s)->expired, 0);
+	w->pause = LB_PAUSE_OF(rounds_now() - 17 * LB_TICKS_PER_S, 15 * LB_TICKS_PER_S);
+	run_pass(s, SCAN_BUDGET); /* what waited for it has come since */
+	assert_int_equal(scan_entries_of(s, 5), 0);
+	assert_int_equal(scan_stats(s)->expired, 2);
+	scan_free(&s);
+}
+
 static void test_grace_takes_its_time(void **state)
 {
 	uint64_t start = now_ms();
@@ -159,7 +200,7 @@ static void test_grace_takes_its_time(void **state)
 	assert_int_equal(grace_start(now_ms(), &g), 0);
 	grace_free(&g); /* before it is done */
 	start = now_ms();
-	grace_wait(NULL);
+	grace_wait();
 	assert_true(now_ms() - start >= GRACE_MIN_MS);
 }
 
@@ -173,6 +214,7 @@ int main(void)
 		T(test_epoch_goes_round_without_zero),
 		T(test_steps_are_bounded_and_waits_told),
 		T(test_live_counts_are_put_right_when_they_stand_still),
+		T(test_nothing_expires_for_want_of_a_worker),
 		T(test_grace_takes_its_time),
 	};
 

@@ -11,7 +11,6 @@
 
 #include "userspace/agent/apply.h"
 #include "userspace/agent/file_watch.h"
-#include "userspace/agent/grace.h"
 #include "userspace/agent/hold.h"
 #include "userspace/agent/interfaces.h"
 #include "userspace/agent/privileges.h"
@@ -311,7 +310,7 @@ void agent_tick(struct agent *agent, int64_t now_ms)
 	interfaces_tick(agent->interfaces, now_ms);
 	step_repair(agent, now_ms);
 	(void)publish_end_transitions(agent->publish, (uint64_t)agent->cfg->flow_idle_ms,
-				      (uint64_t)now_ms, TRANSITION_BUDGET);
+				      (uint64_t)agent_clock_ms(), TRANSITION_BUDGET);
 	publish_heartbeat(agent->publish, (uint64_t)now_ms * 1000000);
 }
 
@@ -379,7 +378,7 @@ static int open_modules(struct agent *agent, const struct config *cfg, int64_t n
 	char command[ATTACH_COMMAND_MAX];
 	int r;
 
-	r = publish_new(&agent->tables, grace_wait, NULL, (uint64_t)now_ms, &agent->publish);
+	r = publish_new(&agent->tables, hold_until_quiet, agent, (uint64_t)now_ms, &agent->publish);
 	synshare_init(&agent->synshare, &agent->tables);
 	if (r == 0)
 		r = scan_new(&agent->tables, (uint64_t)cfg->flow_idle_ms, &agent->scan);

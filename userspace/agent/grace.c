@@ -32,9 +32,8 @@ static void sleep_ms(unsigned int ms)
 		;
 }
 
-void grace_wait(void *arg)
+void grace_wait(void)
 {
-	(void)arg;
 	if (!barrier())
 		sleep_ms(GRACE_FALLBACK_MS - GRACE_MIN_MS);
 	sleep_ms(GRACE_MIN_MS);

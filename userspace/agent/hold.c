@@ -3,16 +3,9 @@
 
 #include <time.h>
 
+#include "userspace/agent/grace.h"
 #include "userspace/lib/log.h"
-
-/* The clock of poll-mode workers (maps/dpdk.h). */
-static uint32_t worker_ticks(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec) >> LB_TICK_SHIFT;
-}
+#include "userspace/lib/rounds.h"
 
 void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms)
 {
@@ -20,7 +13,7 @@ void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms)
 
 	if (cfg->dataplane != CONFIG_DATAPLANE_DPDK)
 		return;
-	dataplane_init(d, agent->tables.dpdk_workers, worker_ticks(), now_ms);
+	dataplane_init(d, agent->tables.dpdk_workers, rounds_now(), now_ms);
 	if (d->stopped)
 		log_warn("sluice-dpdk does not run, nothing is forwarded: until it does, nodes "
 			 "behind it that do not answer stay as they are");
@@ -29,7 +22,7 @@ void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms)
 static void look(struct agent *agent, int64_t now_ms)
 {
 	struct dataplane *d = &agent->dataplane;
-	enum dataplane_change change = dataplane_step(d, worker_ticks(), now_ms);
+	enum dataplane_change change = dataplane_step(d, rounds_now(), now_ms);
 
 	if (change == DATAPLANE_AS_IT_WAS)
 		return;
@@ -66,6 +59,24 @@ void hold_step(struct agent *agent, int64_t now_ms)
 					   ? now_ms - d->ticked_ms
 					   : AGENT_TICK_MS);
 	d->ticked_ms = d->stopped ? now_ms : 0;
+}
+
+void hold_until_quiet(void *userdata)
+{
+	static const struct timespec step = {.tv_nsec = 1000000};
+	struct agent *agent = userdata;
+	const struct lb_worker *workers = agent->tables.dpdk_workers;
+	uint32_t asked;
+
+	if (!tables_are_dpdk(&agent->tables)) {
+		grace_wait();
+		return;
+	}
+	asked = rounds_now();
+	while (!rounds_passed(workers, asked, rounds_now())) {
+		(void)nanosleep(&step, NULL);
+		publish_heartbeat(agent->publish, (uint64_t)agent_clock_ms() * 1000000);
+	}
 }
 
 static bool is_silence(enum probe_outcome outcome)

@@ -19,6 +19,13 @@ void hold_start(struct agent *agent, const struct config *cfg, int64_t now_ms);
 void hold_step(struct agent *agent, int64_t now_ms);
 
 /*
+ * Returns when no packet sees memory as it was before the call. For publish_new(); userdata: the
+ * agent. Milliseconds to tens of them, as a rule; up to ROUNDS_LEASE_TICKS (10 s) beside a worker
+ * that stands still or was just killed. The tables do not look deserted meanwhile.
+ */
+void hold_until_quiet(void *userdata);
+
+/*
  * Every result of a check: was there no word from a node behind workers, while they may not have
  * been at work?
  */

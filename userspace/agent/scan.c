@@ -16,7 +16,7 @@ static bool is_quiet(const struct scan *s, uint64_t now_ms)
 {
 	return grace_done(s->grace, now_ms) &&
 	       (!s->dpdk ||
-		flow_table_passed(s->t->dpdk_workers, s->grace_tick, scan_worker_ticks()));
+		rounds_passed(s->t->dpdk_workers, s->grace_tick, rounds_now()));
 }
 
 /* --- slots ------------------------------------------------------------------------------------ */
@@ -90,7 +90,7 @@ static int start_pass(struct scan *s, uint64_t now_ms)
 	r = grace_start(now_ms, &s->grace);
 	if (r < 0)
 		return r;
-	s->grace_tick = scan_worker_ticks();
+	s->grace_tick = rounds_now();
 	s->requested = false;
 	s->started_ms = now_ms;
 	s->running = (struct scan_stats){0};

@@ -4,7 +4,6 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <time.h>
 
 #include "userspace/agent/publish.h"
 
@@ -66,12 +65,12 @@ static enum scan_verdict judge_age(const struct scan *s, const struct lb_flow *f
 	uint32_t age = age_of(flow, now_ms);
 
 	if (s->phase != SCAN_PHASE_FLOWS)
-		return age > scan_ticks_of(half_open_ms(s)) ? SCAN_EXPIRED : SCAN_KEEP;
+		return age > scan_ticks_of(half_open_ms(s)) && !s->paused ? SCAN_EXPIRED : SCAN_KEEP;
 	if (flow->flags & LB_FLOW_F_CLOSED && age > scan_ticks_of(SCAN_CLOSED_MS))
 		return SCAN_CLOSED;
 	if (flow->flags & LB_FLOW_F_CLOSING && age > scan_ticks_of(SCAN_CLOSING_MS))
 		return SCAN_CLOSED;
-	return age > s->idle_ticks ? SCAN_EXPIRED : SCAN_KEEP;
+	return age > s->idle_ticks && !s->paused ? SCAN_EXPIRED : SCAN_KEEP;
 }
 
 /*
@@ -285,14 +284,6 @@ static int scan_map(struct scan *s, int fd, uint64_t now_ms, uint32_t budget)
 
 /* --- entries of poll-mode workers ------------------------------------------------------------- */
 
-uint32_t scan_worker_ticks(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec) >> LB_TICK_SHIFT;
-}
-
 /* As remove_entry(). */
 static void remove_cell(struct scan *s, struct flow_table *table, struct flow_table_entry *e,
 			uint64_t now_ms)
@@ -308,7 +299,7 @@ static void remove_cell(struct scan *s, struct flow_table *table, struct flow_ta
 		revive(s, flow);
 	if (r <= LB_SCAN_SEEN)
 		return;
-	if (flow_table_take(table, e, scan_worker_ticks()) < 0) {
+	if (flow_table_take(table, e, rounds_now()) < 0) {
 		if (counted)
 			subtract(s, backend);
 		return;
@@ -346,8 +337,9 @@ static int scan_table(struct scan *s, struct flow_table *table, uint64_t now_ms,
 {
 	struct flow_table_entry entries[LB_BUCKET_CELLS];
 	int64_t left = (int64_t)budget * BUCKETS_AN_ENTRY;
-	uint32_t ticks = scan_worker_ticks();
+	uint32_t ticks = rounds_now();
 
+	s->paused = rounds_paused(s->t->dpdk_workers, ticks);
 	if (!s->cursor.set)
 		s->cursor.at = 0;
 	s->cursor.set = true;

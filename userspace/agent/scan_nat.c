@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "maps/nat.h"
 #include "userspace/agent/publish.h"
 #include "userspace/agent/scan_prog.h"
+#include "userspace/lib/rounds.h"
 
 #define BUCKETS_A_BATCH 8192 /* of a worker's table, looked at in one step */
 
@@ -25,6 +25,7 @@ struct scan_nat_count {
 struct scan_nat {
 	struct tables *t;
 	bool dpdk; /* entries are in the tables of poll-mode workers, not in maps */
+	bool paused; /* … which did not see all their flows sent lately: none expires */
 	struct flow_table dpdk_flows, dpdk_replies;
 	int flows_fd;
 	int replies_fd;
@@ -100,6 +101,8 @@ static bool is_over(const struct scan_nat *s, uint8_t flags, uint32_t age)
 		return age > LB_TICKS_FROM_MS(SCAN_NAT_CLOSED_MS);
 	if (flags & LB_NAT_F_CLOSING)
 		return age > LB_TICKS_FROM_MS(SCAN_NAT_CLOSING_MS);
+	if (s->paused)
+		return false;
 	if (flags & LB_NAT_F_HALF)
 		return age > LB_TICKS_FROM_MS(2 * 9000);
 	return age > s->idle_ticks;
@@ -107,19 +110,10 @@ static bool is_over(const struct scan_nat *s, uint8_t flags, uint32_t age)
 
 /* --- the tables, wherever they are ------------------------------------------------------------ */
 
-/* The clock of poll-mode workers, whose tables want the time of each call. */
-static uint32_t worker_ticks(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec) >> LB_TICK_SHIFT;
-}
-
 static int delete_reply(struct scan_nat *s, const struct lb_nat_key *key)
 {
 	if (s->dpdk)
-		return flow_table_delete(&s->dpdk_replies, key, worker_ticks());
+		return flow_table_delete(&s->dpdk_replies, key, rounds_now());
 	return bpf_map_delete_elem(s->replies_fd, key);
 }
 
@@ -155,7 +149,7 @@ static int look_up_reply(struct scan_nat *s, const struct lb_nat_key *key,
 static int remove_pair(struct scan_nat *s, const struct lb_scan_ask *ask)
 {
 	if (s->dpdk)
-		return scan_remove_dpdk(&s->dpdk_flows, &s->dpdk_replies, ask, worker_ticks());
+		return scan_remove_dpdk(&s->dpdk_flows, &s->dpdk_replies, ask, rounds_now());
 	return scan_prog_run(s->prog, ask);
 }
 
@@ -170,7 +164,7 @@ static uint32_t read_table(struct scan_nat *s, struct flow_table *table, uint8_t
 		s->cursor = 0;
 	s->started = true;
 	while (s->cursor < table->n_buckets && n + LB_BUCKET_CELLS <= SCAN_NAT_BATCH && left--) {
-		uint32_t got = flow_table_read(table, s->cursor++, worker_ticks(), entries);
+		uint32_t got = flow_table_read(table, s->cursor++, rounds_now(), entries);
 
 		for (uint32_t i = 0; i < got; i++, n++) {
 			memcpy(keys + n * FLOW_TABLE_KEY, entries[i].key, FLOW_TABLE_KEY);
@@ -311,6 +305,7 @@ void scan_nat_step(struct scan_nat *s, uint64_t now_ms)
 
 	if (s->flows_fd < 0 || s->replies_fd < 0)
 		return;
+	s->paused = s->dpdk && rounds_paused(s->t->dpdk_workers, rounds_now());
 	switch (s->stage) {
 	case STAGE_WAIT:
 		if (now_ms < s->due_ms)

@@ -6,6 +6,7 @@
 #include "userspace/agent/grace.h"
 #include "userspace/agent/scan.h"
 #include "userspace/agent/scan_prog.h"
+#include "userspace/lib/rounds.h"
 
 #define BATCH_MIN 64
 #define BATCH_MAX 8192 /* more entries than any bucket holds */
@@ -57,6 +58,7 @@ struct scan {
 	struct grace *grace;
 	uint32_t grace_tick; /* when it began, on the clock of poll-mode workers */
 	bool dpdk;	     /* entries are in the tables of poll-mode workers */
+	bool paused;	     /* … which did not see all their flows sent lately: none expires */
 	struct flow_table dpdk_flows, dpdk_half_open;
 
 	struct scan_cursor cursor;
@@ -77,9 +79,6 @@ struct scan {
 
 uint32_t scan_ticks_of(uint64_t ms);
 uint32_t scan_count_index(uint16_t backend);
-
-/* The clock that workers go by. Their tables want the time of each call, not that of the step. */
-uint32_t scan_worker_ticks(void);
 
 /* One step over the table of s->phase. Returns 1 if there is more, 0 at the end, -errno. */
 int scan_entries(struct scan *s, uint64_t now_ms, uint32_t budget);

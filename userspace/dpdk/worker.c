@@ -87,12 +87,22 @@ static uint32_t from_kernel(struct worker *w, struct worker_port *p)
 	return n;
 }
 
+/* A round begins: what was held before is forgotten, and what was changed before is known. */
+static void begin_round(struct worker *w, uint32_t ticks)
+{
+	uint32_t length = ticks - w->tables.ticks;
+
+	if (unlikely(length > LB_PAUSE_TICKS))
+		__atomic_store_n(&w->shared->pause, LB_PAUSE_OF(ticks, length), __ATOMIC_RELEASE);
+	w->tables.ticks = ticks;
+	__atomic_store_n(&w->shared->tick, ticks, __ATOMIC_RELEASE);
+}
+
 uint32_t worker_round(struct worker *w, uint32_t ticks)
 {
 	uint32_t n = 0;
 
-	w->tables.ticks = ticks;
-	__atomic_store_n(&w->shared->tick, ticks, __ATOMIC_RELEASE);
+	begin_round(w, ticks);
 	for (uint16_t i = 0; i < w->n_ports; i++) {
 		n += from_wire(w, &w->ports[i]);
 		n += from_kernel(w, &w->ports[i]);
@@ -106,9 +116,11 @@ uint32_t worker_round(struct worker *w, uint32_t ticks)
 
 void worker_run(struct worker *w, const volatile int *stop)
 {
-	uint32_t empty = 0;
+	uint32_t empty = 0, now = dpdk_ticks();
 
-	__atomic_store_n(&w->shared->tick, dpdk_ticks(), __ATOMIC_SEQ_CST);
+	/* From the last round of the process before to our first is a pause, too. */
+	w->tables.ticks = w->shared->tick ? w->shared->tick : now;
+	begin_round(w, now);
 	__atomic_store_n(&w->shared->pid, getpid(), __ATOMIC_SEQ_CST);
 	while (!*stop) {
 		if (worker_round(w, dpdk_ticks()))

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "userspace/lib/rounds.h"
+
 #define DEAD_MASK  0x3fffffffu
 #define CACHE_LINE 64
 
@@ -155,35 +157,6 @@ void *flow_table_find(const struct flow_table *t, const void *key)
 
 /* --- free cells ------------------------------------------------------------------------------- */
 
-/* The worker counts: it runs, and did so lately. */
-static bool is_running(const struct lb_worker *w, uint32_t now, uint32_t *ret_tick)
-{
-	*ret_tick = __atomic_load_n(&w->tick, __ATOMIC_ACQUIRE);
-	return __atomic_load_n(&w->pid, __ATOMIC_ACQUIRE) &&
-	       (int32_t)(now - *ret_tick) < FLOW_TABLE_WORKER_LOST_TICKS;
-}
-
-bool flow_table_passed(const struct lb_worker *workers, uint32_t tick, uint32_t now)
-{
-	uint32_t at;
-
-	for (uint32_t i = 0; i < LB_WORKERS_MAX; i++)
-		if (is_running(&workers[i], now, &at) && (int32_t)(at - tick) <= 0)
-			return false;
-	return true;
-}
-
-/* The earliest round that may be under way. */
-static uint32_t safe_tick(const struct lb_worker *workers, uint32_t now)
-{
-	uint32_t safe = now, at;
-
-	for (uint32_t i = 0; i < LB_WORKERS_MAX; i++)
-		if (is_running(&workers[i], now, &at) && (int32_t)(at - safe) < 0)
-			safe = at;
-	return safe;
-}
-
 static bool is_free(struct flow_table *t, uint32_t word, uint32_t now)
 {
 	if (word == LB_CELL_EMPTY)
@@ -191,7 +164,7 @@ static bool is_free(struct flow_table *t, uint32_t word, uint32_t now)
 	if (state_of(word) != LB_CELL_DEAD)
 		return false;
 	if (t->safe_at != now) {
-		t->safe_tick = safe_tick(t->workers, now);
+		t->safe_tick = rounds_oldest(t->workers, now);
 		t->safe_at = now;
 	}
 	return dead_before(word, t->safe_tick);

@@ -6,7 +6,7 @@
  * A key has two buckets of LB_BUCKET_CELLS cells, a cell holds one key. Reading and removing take
  * no lock: compare words, then keys. Adding takes the lock of the key's first bucket, so a key is
  * there once; only workers add. A cell that is given up is dead until every worker has begun a new
- * round since, so a pointer found in a round stays good for that round.
+ * round since (rounds.h), so a pointer found in a round stays good for that round.
  * A worker that is killed at a bad moment leaves locks and busy cells behind: the next one clears
  * them.
  *
@@ -22,9 +22,6 @@
 #include "maps/dpdk.h"
 
 #define FLOW_TABLE_KEY 20 /* bytes: struct lb_flow_key, struct lb_nat_key */
-
-/* A worker that has not begun a round for so long is taken to have ended. */
-#define FLOW_TABLE_WORKER_LOST_TICKS (10 * LB_TICKS_PER_S)
 
 enum flow_table_form {
 	FLOW_TABLE_FLOWS = 1, /* struct lb_flow_bucket, struct lb_nat_flow_bucket */
@@ -104,8 +101,5 @@ int flow_table_take(struct flow_table *t, struct flow_table_entry *e, uint32_t n
  * is in other use: then it stays out.
  */
 int flow_table_put_back(struct flow_table *t, const struct flow_table_entry *e);
-
-/* Every worker has begun a round later than tick. */
-bool flow_table_passed(const struct lb_worker *workers, uint32_t tick, uint32_t now);
 
 #endif
