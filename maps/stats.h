@@ -51,7 +51,8 @@ LB_STATIC_SIZE(struct lb_count, 32);
 	X(NAT_FULL, "nat_full", "nat: no room or no source port for a new flow")                   \
 	X(NAT_REPLY, "nat_reply", "nat: reply of a node sent to its client")                       \
 	X(INTERNAL, "internal", "a table entry out of range: an error of ours")                    \
-	X(NO_AGENT, "no_agent", "no backend left and no agent to answer: answered with a TCP reset")
+	X(NO_AGENT, "no_agent", "no backend left and no agent to answer: answered with a TCP reset")  \
+	X(SYN_LATER, "syn_later", "SYN without an entry as its slot's transition ends: to be sent again")
 
 /* What happened beside the verdict; same array of counters, after the reasons. */
 #define LB_EVENTS(X)                                                                               \

@@ -13,11 +13,18 @@
 
 struct lb_slot {
 	__u16 cur;  /* backend of new flows */
-	__u16 alt;  /* second choice of new flows, != cur; 0: none */
+	__u16 alt;  /* second choice of new flows, != cur; 0: none; or LB_ALT_ENDING */
 	__u16 prev; /* not 0: in transition; flows without an entry belong here */
 	__u16 exc;  /* not 0: flows of this slot have entries; the epoch of the newest */
 };
 LB_STATIC_SIZE(struct lb_slot, 8);
+
+/*
+ * alt of a slot whose transition ends in some seconds. A SYN that gets no entry (no room, over the
+ * rate) would go to prev, and if the transition ended before its flow's next packet, that to cur.
+ * So it is dropped from now on; its client sends it again.
+ */
+#define LB_ALT_ENDING LB_BACKEND_LOCAL
 
 /* `turns` and `members` of a pool have two banks; the agent fills the idle one and flips. */
 #define LB_BANK_BIT 0x80000000u

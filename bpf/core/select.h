@@ -356,7 +356,7 @@ static __always_inline void lb_count_entry(struct lb_env *env, __u32 vip_id)
 /*
  * A new flow: choose, and store an entry only if a later packet could be sent elsewhere. That is so
  * in every transition: it may end before the flow's next packet, and what is not known then belongs
- * to cur.
+ * to cur. Without an entry it goes to prev, as the next packet will, unless the end is near.
  */
 static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const struct lb_pkt *pkt,
 						    const struct lb_vip *vip, __u32 vip_id,
@@ -400,8 +400,11 @@ static __always_inline enum lb_reason lb_select_new(struct lb_env *env, const st
 			return LB_R_OK;
 		}
 		if (r < 0) {
+			if (s.alt == LB_ALT_ENDING)
+				return LB_R_SYN_LATER;
 			b = lb_slot_default(s);
-			lb_syn_note(env, tcp, vip, ret->hash, b);
+			/* anew: clang takes the test for NULL out of reach of the verifier (14) */
+			lb_syn_note(env, lb_tcp_of(env, pkt), vip, ret->hash, b);
 		} else {
 			lb_count_event(env, LB_EV_FLOW_ADDED);
 			lb_count_entry(env, vip_id);

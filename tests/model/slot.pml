@@ -5,10 +5,11 @@
  *
  *   here			in the code
  *   cur, prev, exc		struct lb_slot; `alt` is any backend that a SYN may choose
+ *   ending			alt says LB_ALT_ENDING
  *   half[f], flow[f]		the flow's entries in "half_open" and "flows": a backend, or VOID, an
  *				entry whose node died or was replaced (generation)
  *   packet()			bpf/core/select.h, flow.h
- *   publisher()		userspace/agent/publish_slots.c
+ *   publisher()		userspace/agent/publish_slots.c, publish_quiet.c
  *   scanner(), clean()		userspace/agent/scan.c, grace.c
  *
  * What is left out, and why that hides nothing:
@@ -21,9 +22,11 @@
  * - Of epochs one asks only whether exc is of the current one: NEW, or OLD.
  * - No clock. What time guarantees is said instead: a flow that is silent for flow_idle loses its
  *   claim (at any time, here), entries expire of flows without a claim, and when a transition
- *   ends, every flow with a claim has sent a packet since it began (fresh). That the code's
- *   times do guarantee this is for the unit tests of publish and scan.
- * - A backend comes back to life when no packet is under way: seconds against microseconds.
+ *   ends, every flow with a claim has sent a packet since it began (fresh); so has every flow
+ *   whose SYN got no entry, since the slot said that it would end (bare). That the code's times
+ *   do guarantee this is for the unit tests of publish and scan.
+ * - But a packet may take any time (slow workers). What waits for packets that are under way is
+ *   said: the scan (pend), the end of a transition (held), the return of a backend (seen).
  * - The moment between taking out an entry and putting it back, when it was found alive after all
  *   (scan.c, remove_entry(): counted as revived).
  * - Flows of this host (LB_BACKEND_LOCAL): their transitions end after a minute, its answers are
@@ -32,7 +35,9 @@
  *   since, they may meet different backends; the flow lives where the last one went. (Map "recent"
  *   mostly sends it where the first one went, but promises nothing.)
  *
- * -DNODES=2|3, -DMORTAL=n: backends 1 to n may die, -DFLOWS=1|2. -DWITNESS=n asserts that what the
+ * -DNODES=2|3, -DMORTAL=n: backends 1 to n may die, -DFLOWS=1|2. -DNO_PROMISE: nothing is promised
+ * to a flow whose SYN got no entry, and no end is told; to keep two flows small, for what is promised
+ * concerns one flow and prev, which no flow writes. -DWITNESS=n asserts that what the
  * invariant is about never happens, which must fail. The other switches take out one step or change
  * one order; each must make the verification fail.
  */
@@ -57,6 +62,7 @@
 
 /* The slot's word. Changed by publisher and scanner as a whole, exc by packets alone. */
 byte cur = 1, prev, exc;
+bit ending;
 
 byte half[FLOWS], flow[FLOWS];
 bit dead[4];
@@ -65,12 +71,16 @@ bit dead[4];
  * flow_idle, its backend died, or an overflow was counted for it. */
 byte own[FLOWS];
 bit fresh[FLOWS]; /* has sent a packet since the transition began */
+bit bare[FLOWS];  /* its SYN got no entry in a transition, and it was silent since … */
+bit owed[FLOWS];  /* … which was not after the slot had said that it is ending */
 
 /* The packet under way: */
 bit busy[FLOWS];
 byte to[FLOWS];	   /* the backend it goes to; as part of an entry: with its generation */
 byte epoch[FLOWS]; /* the epoch it has read */
 bit pend[FLOWS];   /* the grace period waits for it */
+bit held[FLOWS];   /* it has read the slot as it was before the transition began */
+bit seen1[FLOWS], seen2[FLOWS]; /* … before that backend died */
 
 #define valid(e)  (e != NONE && e != VOID && !dead[e])
 #define broken(e) (e == VOID || (e != NONE && dead[e]))
@@ -82,10 +92,14 @@ inline finish()
 {
 	busy[f] = 0;
 	pend[f] = 0;
+	held[f] = 0;
+	seen1[f] = 0;
+	seen2[f] = 0;
 	to[f] = NONE;
 	epoch[f] = NONE;
 	w_cur = NONE;
 	w_prev = NONE;
+	w_ending = 0;
 	syn = 0;
 	goto next
 }
@@ -104,11 +118,34 @@ inline opened(b)
 	finish()
 }
 
-/* No room for the entry of a new flow, or over the rate: counted, so nothing is promised. */
+/* No room in "flows" for an entry that is half-open, or it was taken out: counted. */
 inline overflow()
 {
 	own[f] = NONE;
 	finish()
+}
+
+/*
+ * No room for the entry of a new flow, or over the rate: it goes where its next packet will go
+ * without one, or nowhere if that is not sure.
+ */
+inline refused()
+{
+#ifdef NO_PROMISE
+	own[f] = NONE;
+	finish()
+#else
+	if
+#ifndef NO_DROP /* a SYN without an entry goes to prev, also when the end is near */
+	:: w_ending -> own[f] = NONE; finish()
+#endif
+	:: else ->
+		bare[f] = (w_prev != NONE);
+		owed[f] = bare[f] && held[f];
+		to[f] = (w_prev -> w_prev : w_cur);
+		opened(to[f])
+	fi
+#endif
 }
 
 /* The same for a flow of prev that should be learned: the transition goes on until the flow is
@@ -163,17 +200,16 @@ inline choose()
 #endif
 	:: else
 	fi;
-	w_cur = NONE;
-	w_prev = NONE;
 	if
-	:: goto remember
-	:: overflow()
+	:: w_cur = NONE; w_prev = NONE; w_ending = 0; goto remember
+	:: true -> refused()
 	fi
 }
 
 proctype packet(byte f)
 {
 	byte w_cur, w_prev; /* the word as it was read */
+	bit w_ending;
 	bit syn;
 
 next:
@@ -181,7 +217,10 @@ next:
 		busy[f] = 1;
 		w_cur = cur;
 		w_prev = prev;
+		w_ending = ending;
 		fresh[f] = (prev != NONE);
+		bare[f] = 0;
+		owed[f] = 0;
 		if
 		:: syn = 1;
 			if
@@ -204,14 +243,14 @@ next:
 		:: flow[f] == NONE
 		fi;
 		if
-		:: valid(half[f]) -> to[f] = half[f]; w_cur = NONE; w_prev = NONE; goto promote
+		:: valid(half[f]) -> to[f] = half[f]; w_cur = NONE; w_prev = NONE; w_ending = 0; goto promote
 		:: broken(half[f]) -> meets_void(half[f])
 		:: half[f] == NONE
 		fi;
 		if
 		:: !w_prev -> deliver(w_cur)
 		:: w_prev && dead[w_prev] -> belongs_to_dead()
-		:: w_prev && !dead[w_prev] -> to[f] = w_prev; w_cur = NONE; w_prev = NONE
+		:: w_prev && !dead[w_prev] -> to[f] = w_prev; w_cur = NONE; w_prev = NONE; w_ending = 0
 		fi;
 		if
 #ifdef NO_LEARN /* a flow of prev gets no entry */
@@ -246,7 +285,6 @@ remember: /* lb_flow_remember() */
 	atomic {
 		if
 		:: syn -> half[f] = to[f]
-		:: syn -> overflow()
 		:: !syn -> flow[f] = to[f]
 		:: !syn -> unlearned()
 		fi;
@@ -291,15 +329,42 @@ inline void_of(e, b)
 inline unclaim(f, b)
 {
 	if
-	:: own[f] == b -> own[f] = NONE
+	:: own[f] == b -> own[f] = NONE; bare[f] = 0; owed[f] = 0
 	:: else
 	fi
+}
+
+/* Packets that may have read a slot of b: it does not live again until they are gone. */
+inline wait_for(b)
+{
+	if
+	:: b == 1 -> seen1[0] = busy[0]
+	:: b == 2 -> seen2[0] = busy[0]
+	:: else
+	fi;
+#if FLOWS == 2
+	if
+	:: b == 1 -> seen1[1] = busy[1]
+	:: b == 2 -> seen2[1] = busy[1]
+	:: else
+	fi
+#endif
+}
+
+/* Packets that have read the slot as it was are under way. */
+inline hold()
+{
+	held[0] = busy[0];
+#if FLOWS == 2
+	held[1] = busy[1]
+#endif
 }
 
 /* Its flag and its generation change in one word. */
 inline dies(b)
 {
 	dead[b] = 1;
+	wait_for(b);
 	void_of(half[0], b);
 	void_of(flow[0], b);
 	void_of(to[0], b);
@@ -320,6 +385,15 @@ inline forget_fresh()
 #endif
 }
 
+inline no_end()
+{
+	ending = 0;
+	owed[0] = 0;
+#if FLOWS == 2
+	owed[1] = 0
+#endif
+}
+
 /* next_slot(). was_cur, was_prev: the word that is replaced. */
 inline store_word(was_cur, was_prev, want)
 {
@@ -337,24 +411,51 @@ inline store_word(was_cur, was_prev, want)
 	fi;
 	cur = want;
 	if
-	:: prev != was_prev -> forget_fresh()
+	:: prev != was_prev -> forget_fresh(); hold(); no_end()
+	:: else
+	fi;
+#ifndef DEATH_ALONE /* who has read a slot of a dead node, but after its death, is not waited for */
+	if
+	:: was_cur != cur && dead[was_cur] -> wait_for(was_cur)
+	:: else
+	fi;
+	if
+	:: was_prev != prev && dead[was_prev] -> wait_for(was_prev)
 	:: else
 	fi
+#endif
 }
 
-#define settled(f) (fresh[f] || quiet(f))
-#ifdef EARLY_END /* a transition ends before flow_idle is over */
-#define may_end true
-#elif FLOWS == 2
-#define may_end (settled(0) && settled(1))
+#ifdef NO_WAIT_END /* the end of a transition comes under packets of before its beginning */
+#define settled(f) ((fresh[f] || own[f] == NONE) && !owed[f])
 #else
-#define may_end settled(0)
+#define settled(f) ((fresh[f] || own[f] == NONE) && !owed[f] && !held[f])
+#endif
+#if defined(NO_ENDING) || defined(NO_PROMISE) /* the end of a transition comes without a word */
+#define is_told true
+#else
+#define is_told ending
+#endif
+#ifdef EARLY_END /* a transition ends before flow_idle is over */
+#define may_end is_told
+#elif FLOWS == 2
+#define may_end (is_told && settled(0) && settled(1))
+#else
+#define may_end (is_told && settled(0))
 #endif
 
 #if FLOWS == 2
-#define nobody_busy (!busy[0] && !busy[1])
+#define all_know(seen) (!seen[0] && !seen[1])
+#define nobody_busy    (!busy[0] && !busy[1])
 #else
-#define nobody_busy (!busy[0])
+#define all_know(seen) (!seen[0])
+#define nobody_busy    (!busy[0])
+#endif
+/* publish_await_death(). A slot that still names it may have been read at any time. */
+#ifdef NO_WAIT_ALIVE /* a backend lives again under packets of before its death */
+#define may_live(b, seen) true
+#else
+#define may_live(b, seen) (cur == b || prev == b -> nobody_busy : all_know(seen))
 #endif
 
 proctype publisher()
@@ -367,11 +468,11 @@ proctype publisher()
 	do
 #if MORTAL >= 1
 	:: d_step { !dead[1] -> dies(1) }
-	:: d_step { dead[1] && nobody_busy -> dead[1] = 0 }
+	:: d_step { dead[1] && may_live(1, seen1) -> dead[1] = 0 }
 #endif
 #if MORTAL >= 2
 	:: d_step { !dead[2] -> dies(2) }
-	:: d_step { dead[2] && nobody_busy -> dead[2] = 0 }
+	:: d_step { dead[2] && may_live(2, seen2) -> dead[2] = 0 }
 #endif
 	:: atomic {
 		if
@@ -395,11 +496,22 @@ proctype publisher()
 		was_cur = NONE;
 		was_prev = NONE
 	   }
+#ifndef NO_PROMISE
+	:: d_step { (prev && !ending) ->
+		ending = 1;
+		hold();
+		owed[0] = bare[0];
+#if FLOWS == 2
+		owed[1] = bare[1]
+#endif
+	   }
+	:: d_step { ending -> no_end() } /* put off */
+#endif
 	:: d_step { (prev && may_end) ->
 #if WITNESS == 2 /* no transition ends under a live flow of prev */
 		assert(own[0] != prev);
 #endif
-		prev = NONE; forget_fresh() }
+		prev = NONE; forget_fresh(); no_end() }
 	od
 }
 
@@ -508,7 +620,7 @@ kept:	   skip
 proctype clean(byte f)
 {
 	do
-	:: d_step { own[f] && !busy[f] -> own[f] = NONE }
+	:: d_step { own[f] && !busy[f] -> own[f] = NONE; bare[f] = 0; owed[f] = 0 }
 	:: d_step { gone(f, half[f]) -> half[f] = NONE }
 	:: d_step { gone(f, flow[f]) -> flow[f] = NONE }
 	od

@@ -10,6 +10,7 @@
 #define LEARNED	      EVENTS(LB_EV_FLOW_LEARNED)
 #define PROMOTED      EVENTS(LB_EV_FLOW_PROMOTED)
 #define FROM_1_TO_2   SLOT(NODE2, 0, NODE1, 0)
+#define ENDING	      SLOT(NODE2, LB_ALT_ENDING, NODE1, 0)
 #define PASSED	      .want = PASS, .reason = LB_R_LOCAL
 
 static const struct packet_case table[] = {
@@ -142,6 +143,26 @@ static const struct packet_case table[] = {
 		STEPS(FILL(IN_FLOWS), FROM_1_TO_2,
 		      {ACK(40000), .to = NODE1, EVENTS(LB_EV_OVERFLOW_FLOWS, LB_EV_OVERFLOW_LEARN)},
 		      LIVE_FLOWS(NODE1, 0)),
+	},
+	{
+		.name = "Before the end of a transition a new flow without room for its entry waits for it",
+		STEPS(FILL(IN_HALF_OPEN), ENDING,
+		      {SYN(40000), .want = DROP, .reason = LB_R_SYN_LATER,
+		       EVENTS(LB_EV_OVERFLOW_HALF_OPEN)},
+		      {ACK(40001), .to = NODE1, LEARNED}, SLOT(NODE2, 0, 0, EPOCH),
+		      {SYN(40000), .to = NODE2, .opens = 1}, {ACK(40000), .to = NODE2},
+		      {ACK(40001), .to = NODE1}),
+	},
+	{
+		.name = "p2c: the same over the rate; under it new flows go to cur, with an entry",
+		.policy = LB_POLICY_P2C,
+		.clock = 1,
+		STEPS(LIMITS(0, 1000), LOAD(NODE2, 1000, 1000, LB_LOAD_F_HOT), ENDING,
+		      {SYN(40000), .to = NODE2, .opens = 1, ADDED},
+		      {SYN(40001), .want = DROP, .reason = LB_R_SYN_LATER,
+		       EVENTS(LB_EV_OVERFLOW_RATE)},
+		      {SYN(40000), .to = NODE2}, SECONDS(1),
+		      {SYN(40001), .to = NODE2, .opens = 1, ADDED}),
 	},
 	{
 		.name = "Without room for its entry a new flow goes to prev, where later packets go",

@@ -25,6 +25,7 @@ struct fixture {
 	struct publish *p;
 	uint32_t pool;
 	unsigned int graces;
+	uint64_t looked_ms; /* end_until() has come to there */
 };
 
 static inline void count_grace(void *userdata)
@@ -66,6 +67,7 @@ static inline void restart(struct fixture *f, uint64_t now_ms)
 {
 	publish_free(&f->p);
 	assert_int_equal(publish_new(&f->t, count_grace, f, now_ms, &f->p), 0);
+	f->looked_ms = now_ms;
 }
 
 static inline uint16_t node(struct fixture *f, const char *name, const char *ep)
@@ -98,6 +100,20 @@ static inline uint32_t publish_all(struct fixture *f, uint16_t cur, uint16_t alt
 	}
 	assert_int_equal(publish_slots(f->p, f->pool, N_SLOTS, curs, alts, now_ms, &written), 0);
 	return written;
+}
+
+/* The agent looks for transitions to end every so often. Returns how many it ended. */
+#define LOOK_MS	  100
+#define LATEST_MS 600 /* one is so much longer than it is told, at the most */
+static inline uint32_t end_until(struct fixture *f, uint64_t idle_ms, uint64_t now_ms)
+{
+	uint32_t ended = 0;
+
+	if (!f->looked_ms)
+		f->looked_ms = NOW;
+	for (; f->looked_ms < now_ms; f->looked_ms += LOOK_MS)
+		ended += publish_end_transitions(f->p, idle_ms, f->looked_ms, UINT32_MAX);
+	return ended + publish_end_transitions(f->p, idle_ms, now_ms, UINT32_MAX);
 }
 
 static inline void assert_slot(const struct fixture *f, uint16_t cur, uint16_t alt, uint16_t prev)

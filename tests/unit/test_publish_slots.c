@@ -92,7 +92,7 @@ static void test_exc_is_kept_and_alt_never_equals_cur(void **state)
 	f->t.slots[f->pool * LB_SLOTS_MAX + 17].exc = 77;
 	publish_all(f, b, 0, NOW);
 	assert_int_equal(f->t.slots[f->pool * LB_SLOTS_MAX + 17].exc, 77);
-	assert_int_equal(publish_end_transitions(f->p, 0, NOW + 1000, 100000), N_SLOTS);
+	assert_int_equal(end_until(f, 1000, NOW + 1000 + LATEST_MS), N_SLOTS);
 	assert_int_equal(f->t.slots[f->pool * LB_SLOTS_MAX + 17].exc, 77);
 	assert_slot(f, b, 0, 0);
 }
@@ -104,12 +104,10 @@ static void test_transition_ends_after_idle_time_and_not_before(void **state)
 
 	publish_all(f, a, 0, NOW);
 	publish_all(f, b, 0, NOW + 5000);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, NOW + 5000, 100000), 0);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, NOW + 5000 + IDLE_MS - 1, 100000),
-			 0);
-	assert_slot(f, b, 0, a);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, NOW + 5200 + IDLE_MS, 100000),
-			 N_SLOTS);
+	assert_int_equal(end_until(f, IDLE_MS, NOW + 5000), 0);
+	assert_int_equal(end_until(f, IDLE_MS, NOW + 5000 + IDLE_MS - 1), 0);
+	assert_slot(f, b, LB_ALT_ENDING, a);
+	assert_int_equal(end_until(f, IDLE_MS, NOW + 5000 + LATEST_MS + IDLE_MS), N_SLOTS);
 	assert_slot(f, b, 0, 0);
 	assert_int_equal(publish_in_transition(f->p, f->pool), 0);
 }
@@ -119,19 +117,18 @@ static void test_a_flow_that_could_not_be_learned_holds_transitions(void **state
 	struct fixture *f = *state;
 	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
 	uint64_t *unlearned = &f->t.reasons[LB_REASONS_MAX + LB_EV_OVERFLOW_LEARN]; /* of CPU 1 */
-	const uint64_t over_ms = NOW + IDLE_MS + 200;
+	const uint64_t over_ms = NOW + IDLE_MS + LATEST_MS;
 
 	*unlearned = 7; /* before this agent began */
 	restart(f, NOW);
 	publish_all(f, a, 0, NOW);
 	publish_all(f, b, 0, NOW);
+	assert_int_equal(end_until(f, IDLE_MS, over_ms - 1000), 0);
 	*unlearned = 8;
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms - 1000, 100000), 0);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms, 100000), 0);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms + IDLE_MS - 1000, 100000),
-			 0);
+	assert_int_equal(end_until(f, IDLE_MS, over_ms), 0);
+	assert_int_equal(end_until(f, IDLE_MS, over_ms + IDLE_MS - 1000), 0);
 	assert_slot(f, b, 0, a);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, over_ms + IDLE_MS, 100000),
+	assert_int_equal(end_until(f, IDLE_MS, over_ms + IDLE_MS + LB_HALF_OPEN_MS + LATEST_MS),
 			 N_SLOTS);
 }
 
@@ -139,18 +136,18 @@ static void test_transition_away_from_this_host_is_short(void **state)
 {
 	struct fixture *f = *state;
 	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
-	uint64_t over_ms = NOW + PUBLISH_LOCAL_IDLE_MS + 200;
+	uint64_t over_ms = NOW + PUBLISH_LOCAL_IDLE_MS + LATEST_MS;
 	const uint64_t hour_ms = 3600000;
 
 	publish_all(f, LB_BACKEND_LOCAL, 0, NOW);
 	publish_all(f, a, 0, NOW);
 	assert_slot(f, a, 0, LB_BACKEND_LOCAL);
-	assert_int_equal(publish_end_transitions(f->p, hour_ms, over_ms - 300, 100000), 0);
-	assert_int_equal(publish_end_transitions(f->p, hour_ms, over_ms, 100000), N_SLOTS);
+	assert_int_equal(end_until(f, hour_ms, over_ms - LATEST_MS - 1), 0);
+	assert_int_equal(end_until(f, hour_ms, over_ms), N_SLOTS);
 	assert_slot(f, a, 0, 0);
 	publish_all(f, b, 0, over_ms); /* a node's lasts as long as flows may be idle */
-	assert_int_equal(publish_end_transitions(f->p, hour_ms, over_ms + hour_ms - 1, 100000), 0);
-	assert_slot(f, b, 0, a);
+	assert_int_equal(end_until(f, hour_ms, over_ms + hour_ms - 1), 0);
+	assert_slot(f, b, LB_ALT_ENDING, a);
 }
 
 static void test_a_shorter_idle_time_holds_for_this_host_too(void **state)
@@ -160,8 +157,8 @@ static void test_a_shorter_idle_time_holds_for_this_host_too(void **state)
 
 	publish_all(f, LB_BACKEND_LOCAL, 0, NOW);
 	publish_all(f, a, 0, NOW);
-	assert_int_equal(publish_end_transitions(f->p, 10000, NOW + 9999, 100000), 0);
-	assert_int_equal(publish_end_transitions(f->p, 10000, NOW + 10200, 100000), N_SLOTS);
+	assert_int_equal(end_until(f, 10000, NOW + 9999), 0);
+	assert_int_equal(end_until(f, 10000, NOW + 10000 + LATEST_MS), N_SLOTS);
 }
 
 static void test_end_of_transitions_keeps_to_its_budget(void **state)
@@ -169,18 +166,94 @@ static void test_end_of_transitions_keeps_to_its_budget(void **state)
 	struct fixture *f = *state;
 	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
 	uint64_t late = NOW + 10 * IDLE_MS;
-	uint32_t other, ended = 0, calls = 0, n;
+	uint32_t other, ended = 0, calls, n;
 
 	assert_int_equal(publish_pool_get(f->p, "other", N_SLOTS, &other), 0);
 	publish_all(f, a, 0, NOW);
 	publish_all(f, b, 0, NOW);
-	while ((n = publish_end_transitions(f->p, IDLE_MS, late, 100))) {
+	for (calls = 0; calls < 3; calls++) /* each says that its end is near … */
+		assert_int_equal(publish_end_transitions(f->p, IDLE_MS, late, 100), 0);
+	late += LB_HALF_OPEN_MS + 100;
+	while ((n = publish_end_transitions(f->p, IDLE_MS, late, 100))) { /* … and ends */
 		assert_true(n <= 100);
 		ended += n;
 		calls++;
 	}
 	assert_int_equal(ended, N_SLOTS);
-	assert_int_equal(calls, 3);
+	assert_int_equal(calls, 6);
+}
+
+static void test_before_the_end_no_more_flows_join_without_an_entry(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
+	uint16_t c = live_node(f, "c", "10.0.0.3:80");
+	const uint64_t ending_ms = NOW + IDLE_MS - LB_HALF_OPEN_MS;
+
+	publish_all(f, a, b, NOW);
+	publish_all(f, b, c, NOW);
+	assert_int_equal(end_until(f, IDLE_MS, ending_ms - 1), 0);
+	assert_slot(f, b, c, a);
+	assert_int_equal(end_until(f, IDLE_MS, ending_ms + LATEST_MS), 0);
+	assert_slot(f, b, LB_ALT_ENDING, a);
+	assert_int_equal(publish_all(f, b, 0, ending_ms + LATEST_MS), 0); /* seen when it ends */
+	assert_int_equal(publish_all(f, c, a, ending_ms + LATEST_MS), N_SLOTS);
+	assert_slot(f, c, LB_ALT_ENDING, a); /* it goes on with its prev, and so with its end */
+	assert_false(publish_backend_is_named(f->p, b));
+	assert_int_equal(end_until(f, IDLE_MS, NOW + IDLE_MS - 200), 0);
+	assert_int_equal(end_until(f, IDLE_MS, NOW + IDLE_MS + LATEST_MS), N_SLOTS);
+	assert_slot(f, c, a, 0);
+	assert_true(publish_backend_is_named(f->p, a));
+}
+
+static void test_an_agent_that_was_held_up_ends_no_transition_at_once(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
+	const uint64_t late_ms = NOW + 10 * IDLE_MS;
+
+	publish_all(f, a, 0, NOW);
+	publish_all(f, b, 0, NOW);
+	f->looked_ms = late_ms;
+	assert_int_equal(end_until(f, IDLE_MS, late_ms + LB_HALF_OPEN_MS - 1), 0);
+	assert_slot(f, b, LB_ALT_ENDING, a);
+	assert_int_equal(end_until(f, IDLE_MS, late_ms + LB_HALF_OPEN_MS + LATEST_MS), N_SLOTS);
+	assert_slot(f, b, 0, 0);
+}
+
+static void test_an_end_is_put_off_when_a_flow_could_not_be_learned(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
+	const uint64_t ending_ms = NOW + IDLE_MS - LB_HALF_OPEN_MS + LATEST_MS;
+
+	publish_all(f, a, b, NOW);
+	publish_all(f, b, a, NOW);
+	assert_int_equal(end_until(f, IDLE_MS, ending_ms), 0);
+	assert_slot(f, b, LB_ALT_ENDING, a);
+	f->t.reasons[LB_EV_OVERFLOW_LEARN]++;
+	assert_int_equal(end_until(f, IDLE_MS, ending_ms + IDLE_MS), 0);
+	assert_slot(f, b, a, a);
+	assert_int_equal(end_until(f, IDLE_MS, ending_ms + 2 * IDLE_MS), N_SLOTS);
+}
+
+static void test_an_end_that_an_agent_left_is_none(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t a = live_node(f, "a", "10.0.0.1:80"), b = live_node(f, "b", "10.0.0.2:80");
+	const uint64_t now_ms = NOW + IDLE_MS - 1000;
+
+	publish_all(f, a, b, NOW);
+	publish_all(f, b, a, NOW);
+	assert_int_equal(end_until(f, IDLE_MS, now_ms), 0);
+	assert_slot(f, b, LB_ALT_ENDING, a);
+	restart(f, now_ms); /* it does not know whether all flows could be learned */
+	assert_slot(f, b, 0, a);
+	assert_int_equal(publish_all(f, b, a, now_ms), N_SLOTS);
+	assert_slot(f, b, a, a);
+	assert_int_equal(end_until(f, IDLE_MS, now_ms + IDLE_MS - 1), 0);
+	assert_int_equal(end_until(f, IDLE_MS, now_ms + IDLE_MS + LATEST_MS), N_SLOTS);
+	assert_slot(f, b, a, 0);
 }
 
 static void test_a_transition_begins_anew_when_it_was_ended_by_going_back(void **state)
@@ -192,7 +265,7 @@ static void test_a_transition_begins_anew_when_it_was_ended_by_going_back(void *
 	publish_all(f, b, 0, NOW);
 	publish_all(f, a, 0, NOW + 1000);
 	publish_all(f, b, 0, NOW + IDLE_MS); /* flows of a begun since 1000 have no entries */
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, NOW + IDLE_MS + 1000, 100000), 0);
+	assert_int_equal(end_until(f, IDLE_MS, NOW + IDLE_MS + 1000), 0);
 	assert_slot(f, b, 0, a);
 }
 
@@ -213,9 +286,8 @@ static void test_adopting_agent_moves_nothing_and_waits_the_whole_idle_time(void
 	assert_true(publish_backend_is_alive(f->p, a));
 	assert_int_equal(publish_all(f, b, a, later), 0);
 	assert_int_equal(publish_in_transition(f->p, f->pool), N_SLOTS);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, later + IDLE_MS - 1, 100000), 0);
-	assert_int_equal(publish_end_transitions(f->p, IDLE_MS, later + IDLE_MS + 200, 100000),
-			 N_SLOTS);
+	assert_int_equal(end_until(f, IDLE_MS, later + IDLE_MS - 1), 0);
+	assert_int_equal(end_until(f, IDLE_MS, later + IDLE_MS + LATEST_MS), N_SLOTS);
 	assert_slot(f, b, a, 0);
 }
 
@@ -409,6 +481,10 @@ int main(void)
 		T(test_transition_away_from_this_host_is_short),
 		T(test_a_shorter_idle_time_holds_for_this_host_too),
 		T(test_end_of_transitions_keeps_to_its_budget),
+		T(test_before_the_end_no_more_flows_join_without_an_entry),
+		T(test_an_agent_that_was_held_up_ends_no_transition_at_once),
+		T(test_an_end_is_put_off_when_a_flow_could_not_be_learned),
+		T(test_an_end_that_an_agent_left_is_none),
 		T(test_a_transition_begins_anew_when_it_was_ended_by_going_back),
 		T(test_adopting_agent_moves_nothing_and_waits_the_whole_idle_time),
 		T(test_no_live_flow_moves_whatever_the_agent_does),

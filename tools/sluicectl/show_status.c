@@ -111,7 +111,7 @@ static const struct counter {
 static const char *const alarms[] = {
 	"no_backend",         "no_nexthop",    "too_big",        "headroom", "reply_limit",
 	"nat_full",           "nat_ports",     "internal",       "no_agent", "overflow_flows",
-	"overflow_half_open", "overflow_rate", "overflow_learn",
+	"overflow_half_open", "overflow_rate", "overflow_learn", "syn_later",
 };
 
 static bool is_alarm(const char *name)

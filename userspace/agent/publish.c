@@ -123,8 +123,11 @@ static int adopt(struct publish *p, uint64_t now_ms)
 
 	end_names(p->t);
 	for (uint32_t i = 1; i < LB_BACKENDS_MAX; i++) {
-		if (p->t->backend_info[i].state != LB_STATE_NONE)
-			key_link(p, i);
+		if (p->t->backend_info[i].state == LB_STATE_NONE)
+			continue;
+		key_link(p, i);
+		if (!publish_backend_is_alive(p, i))
+			publish_note_death(p, i);
 	}
 	for (uint32_t i = 0; i < p->t->n_pools; i++) {
 		if (!p->t->pool_info[i].in_use)
@@ -154,6 +157,7 @@ int publish_new(struct tables *t, publish_grace_fn grace, void *userdata, uint64
 	p->grace = grace;
 	p->userdata = userdata;
 	p->start_ms = now_ms;
+	p->asked_ms = now_ms;
 	p->unlearned = tables_reason(t, LB_EV_OVERFLOW_LEARN);
 	p->next_backend = 1;
 	r = adopt(p, now_ms);
@@ -169,8 +173,10 @@ void publish_free(struct publish **p)
 {
 	if (!p || !*p)
 		return;
-	for (uint32_t i = 0; i < LB_POOLS_MAX; i++)
+	for (uint32_t i = 0; i < LB_POOLS_MAX; i++) {
 		free((*p)->since[i]);
+		free((*p)->alt[i]);
+	}
 	free(*p);
 	*p = NULL;
 }
@@ -276,7 +282,7 @@ int publish_pool_release(struct publish *p, uint32_t pool)
 		    p->t->vips[i].n_slots)
 			return -EBUSY;
 	}
-	p->grace(p->userdata); /* who found a VIP of this pool is done */
+	publish_wait(p); /* who found a VIP of this pool is done */
 	publish_slots_clear(p, pool);
 	publish_turns(p, pool, NULL, 0);
 	publish_members(p, pool, NULL, 0);
@@ -408,6 +414,9 @@ void publish_backend_set_alive(struct publish *p, uint16_t id)
 	if (id == LB_BACKEND_LOCAL)
 		return;
 	assert(publish_backend_used(p, id));
+	if (publish_backend_is_alive(p, id))
+		return;
+	publish_await_death(p, id);
 	tail = read_tail(&p->t->backends[id]);
 	tail.flags |= LB_BACKEND_F_ALIVE;
 	write_tail(&p->t->backends[id], tail);
@@ -424,6 +433,7 @@ void publish_backend_set_dead(struct publish *p, uint16_t id)
 	tail.flags &= ~LB_BACKEND_F_ALIVE;
 	tail.generation++;
 	write_tail(&p->t->backends[id], tail);
+	publish_note_death(p, id);
 }
 
 static void write_nexthop(struct lb_backend *b, const struct nexthop_result *res,

@@ -21,7 +21,7 @@
 
 struct publish;
 
-/* Returns when no packet sees memory as it was before the call; grace_wait() of grace.h. */
+/* Returns when no packet sees memory as it was before the call; hold_until_quiet() of hold.h. */
 typedef void (*publish_grace_fn)(void *userdata);
 
 /*
@@ -166,6 +166,7 @@ int publish_backend_release(struct publish *p, uint16_t id);
  *   from A (alive) to B: prev = A, unless a transition is under way, which goes on with its prev
  *   back to prev: the transition ends; flows that came meanwhile have entries
  *   from A (dead, or none) to B: without prev;   prev dead: cleared
+ *   alt of a slot whose transition is ending: once it has ended
  * LB_BACKEND_LOCAL is a backend that is always alive. *ret_written: number of words written.
  * Backends that died must have been set dead before. Returns 0; -EINVAL if n_slots is not the
  * pool's.
@@ -177,8 +178,11 @@ int publish_slots(struct publish *p, uint32_t pool, uint32_t n_slots, const uint
  * End transitions older than flow_idle_ms in up to budget slots, going on where the last call
  * stopped; those from LB_BACKEND_LOCAL after PUBLISH_LOCAL_IDLE_MS, if that is less: this host's
  * answers are short, and while they last every new flow of the slot needs an entry.
+ * For the last LB_HALF_OPEN_MS of it (or half of it, if that is less) a slot says LB_ALT_ENDING.
  * Of the others none ends until flow_idle_ms after a flow could not be learned, for it may have no
- * entry still; so call it more often than that. Returns the number of slots it ended.
+ * entry still; so call it more often than that. None ends while a poll-mode worker stands still,
+ * nor until what waited for it has come (userspace/lib/rounds.h).
+ * now_ms: this moment, not that of the event. Returns the number of slots it ended.
  */
 #define PUBLISH_LOCAL_IDLE_MS 60000
 uint32_t publish_end_transitions(struct publish *p, uint64_t flow_idle_ms, uint64_t now_ms,

@@ -90,9 +90,9 @@ static void make_room(struct publish *p, uint32_t n, uint32_t length)
 			from = other_cell(p, from);
 		to = other_cell(p, from);
 		cell_write(&index[to], &index[from]);
-		p->grace(p->userdata); /* who looked into `to` before is gone */
+		publish_wait(p); /* who looked into `to` before is gone */
 		cell_clear(&index[from]);
-		p->grace(p->userdata); /* who still reads `from` is gone */
+		publish_wait(p); /* who still reads `from` is gone */
 		length--;
 	}
 }

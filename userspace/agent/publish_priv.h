@@ -16,10 +16,15 @@ struct publish {
 	void *userdata;
 	uint64_t start_ms; /* times below are relative to it */
 
-	uint32_t *since[LB_POOLS_MAX]; /* [n_slots]: when a slot entered its transition */
+	uint32_t *since[LB_POOLS_MAX]; /* [n_slots]: when a slot entered transition, or its end */
+	uint16_t *alt[LB_POOLS_MAX];   /* [n_slots]: what alt is, but for LB_ALT_ENDING */
 	uint32_t in_transition[LB_POOLS_MAX];
 	uint32_t sweep_pool; /* where publish_end_transitions() goes on */
 	uint32_t sweep_slot;
+	uint32_t asked; /* number of the question under way (publish_quiet.c) */
+	uint32_t known; /* … of the latest that was answered */
+	uint64_t asked_ms; /* when it was put, or earlier */
+	uint32_t died[LB_BACKENDS_MAX]; /* the question whose answer tells that all know of it */
 	uint64_t unlearned; /* flows of slots in transition that could not be learned, so far */
 	uint64_t unlearned_ms; /* when one was last seen; 0: never */
 
@@ -64,6 +69,13 @@ void publish_slots_clear(struct publish *p, uint32_t pool);
 
 /* publish_index.c: cells left by an agent that died in the middle of a change. */
 void publish_index_adopt(struct publish *p);
+
+/* publish_quiet.c: what no packet under way has read in its former state any more. */
+void publish_look(struct publish *p, uint64_t now_ms); /* now_ms: this moment, not the loop's */
+void publish_wait(struct publish *p); /* for all that was written before */
+void publish_note_death(struct publish *p, uint16_t id); /* it died, or a slot dropped it since */
+void publish_await_death(struct publish *p, uint16_t id); /* nearly never has to wait */
+bool publish_is_paused(const struct publish *p, uint64_t now_ms);
 
 /* publish_turns.c */
 bool publish_lists_name(const struct publish *p, uint32_t pool, uint16_t backend);

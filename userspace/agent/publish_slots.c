@@ -42,8 +42,13 @@ static void count_refs(struct publish *p, struct lb_slot s, int n)
 	count_ref(p, s.prev, n);
 }
 
-/* A slot's next word. Pure but for who is alive. */
-static struct lb_slot next_slot(const struct publish *p, struct lb_slot old, uint16_t cur,
+static bool is_ending(struct lb_slot s)
+{
+	return s.prev && s.alt == LB_ALT_ENDING;
+}
+
+/* A slot's next word, but for a transition that is ending. Pure but for who is alive. */
+static struct lb_slot changed_slot(const struct publish *p, struct lb_slot old, uint16_t cur,
 				uint16_t alt)
 {
 	struct lb_slot s = {
@@ -62,6 +67,16 @@ static struct lb_slot next_slot(const struct publish *p, struct lb_slot old, uin
 	return s;
 }
 
+static struct lb_slot next_slot(const struct publish *p, struct lb_slot old, uint16_t cur,
+				uint16_t alt)
+{
+	struct lb_slot s = changed_slot(p, old, cur, alt);
+
+	if (is_ending(old) && s.prev == old.prev)
+		s.alt = LB_ALT_ENDING;
+	return s;
+}
+
 static void note_change(struct publish *p, uint32_t pool, uint32_t i, struct lb_slot old,
 			struct lb_slot new, uint64_t now_ms)
 {
@@ -77,6 +92,13 @@ static void note_change(struct publish *p, uint32_t pool, uint32_t i, struct lb_
 		p->since[pool][i] = time_of(p, now_ms);
 }
 
+/* Packets may have read of it until now, though it died before. */
+static void note_dropped(struct publish *p, uint16_t old, uint16_t new)
+{
+	if (old != new && old != LB_BACKEND_NONE && old < LB_BACKENDS_MAX && !usable(p, old))
+		publish_note_death(p, old);
+}
+
 int publish_slots(struct publish *p, uint32_t pool, uint32_t n_slots, const uint16_t *cur,
 		  const uint16_t *alt, uint64_t now_ms, uint32_t *ret_written)
 {
@@ -89,6 +111,7 @@ int publish_slots(struct publish *p, uint32_t pool, uint32_t n_slots, const uint
 	for (uint32_t i = 0; i < n_slots; i++) {
 		union slot_word old = {.word = publish_read(&slots[i])}, new;
 
+		p->alt[pool][i] = alt && alt[i] != cur[i] ? alt[i] : LB_BACKEND_NONE;
 		/* the packet path may store exc in between: try again with the new one */
 		do {
 			new.s = next_slot(p, old.s, cur[i], alt ? alt[i] : LB_BACKEND_NONE);
@@ -96,29 +119,62 @@ int publish_slots(struct publish *p, uint32_t pool, uint32_t n_slots, const uint
 		if (new.word == old.word)
 			continue;
 		note_change(p, pool, i, old.s, new.s, now_ms);
+		note_dropped(p, old.s.cur, new.s.cur);
+		note_dropped(p, old.s.alt, new.s.alt);
+		note_dropped(p, old.s.prev, new.s.prev);
 		written++;
 	}
 	*ret_written = written;
 	return 0;
 }
 
-/* Flows of the slot without an entry belong to cur from now on. */
-static void end_transition(struct publish *p, uint32_t pool, uint32_t i, struct lb_slot *slot)
+/* prev and alt of a slot in transition. */
+static void set_rest(struct publish *p, uint32_t pool, uint32_t i, uint16_t prev, uint16_t alt)
 {
+	struct lb_slot *slot = &slots_of(p, pool)[i];
 	union slot_word old = {.word = publish_read(slot)}, new;
 
 	do {
 		new = old;
-		new.s.prev = LB_BACKEND_NONE;
+		new.s.prev = prev;
+		new.s.alt = alt;
 	} while (!publish_swap(slot, &old.word, new.word));
 	note_change(p, pool, i, old.s, new.s, 0);
 }
 
-/* Transitions that began then or earlier are over; 0: none is. */
+/* Transitions that began then or earlier are to end; 0: none is. */
 struct transition_limits {
 	uint32_t nodes;
-	uint32_t local; /* from this host */
+	uint32_t local;	 /* from this host */
+	uint32_t ending; /* … that began to end */
+	uint32_t now;
 };
+
+/*
+ * The end has two steps, so that no flow is on its way to prev without an entry when it comes:
+ * first no more SYNs go there without one (LB_ALT_ENDING), and when those that did have sent on,
+ * and are learned, flows without an entry belong to cur. Returns whether it ended.
+ */
+static bool end_transition(struct publish *p, uint32_t pool, uint32_t i, struct lb_slot s,
+			   struct transition_limits limits)
+{
+	uint32_t limit = s.prev == LB_BACKEND_LOCAL ? limits.local : limits.nodes;
+	uint32_t *since = &p->since[pool][i];
+
+	if (is_ending(s) && !limit) { /* it must go on, after all */
+		set_rest(p, pool, i, s.prev, p->alt[pool][i]);
+		return false;
+	}
+	if (*since > (is_ending(s) ? limits.ending : limit))
+		return false;
+	if (is_ending(s)) {
+		set_rest(p, pool, i, LB_BACKEND_NONE, p->alt[pool][i]);
+		return true;
+	}
+	set_rest(p, pool, i, s.prev, LB_ALT_ENDING);
+	*since = limits.now;
+	return false;
+}
 
 /* A live flow without an entry may be anywhere until flow_idle after one could not be learned. */
 static bool some_unlearned(struct publish *p, uint64_t idle_ms, uint64_t now_ms)
@@ -143,34 +199,37 @@ static uint32_t limit_of(const struct publish *p, uint64_t idle_ms, uint64_t now
 static uint32_t end_in_pool(struct publish *p, uint32_t pool, uint32_t from, uint32_t to,
 			    struct transition_limits limits)
 {
-	struct lb_slot *slots = slots_of(p, pool);
+	const struct lb_slot *slots = slots_of(p, pool);
 	uint32_t ended = 0;
 
-	for (uint32_t i = from; i < to; i++) {
-		uint32_t limit = slots[i].prev == LB_BACKEND_LOCAL ? limits.local : limits.nodes;
-
-		if (!slots[i].prev || p->since[pool][i] > limit)
-			continue;
-		end_transition(p, pool, i, &slots[i]);
-		ended++;
-	}
+	for (uint32_t i = from; i < to; i++)
+		ended += slots[i].prev && end_transition(p, pool, i, slots[i], limits);
 	return ended;
+}
+
+static struct transition_limits limits_of(struct publish *p, uint64_t idle_ms, uint64_t now_ms)
+{
+	uint64_t local_ms = idle_ms < PUBLISH_LOCAL_IDLE_MS ? idle_ms : PUBLISH_LOCAL_IDLE_MS;
+	uint64_t ending_ms = local_ms / 2 < LB_HALF_OPEN_MS ? local_ms / 2 : LB_HALF_OPEN_MS;
+
+	return (struct transition_limits){
+		.nodes = some_unlearned(p, idle_ms, now_ms)
+				 ? 0
+				 : limit_of(p, idle_ms - ending_ms, now_ms),
+		.local = limit_of(p, local_ms - ending_ms, now_ms),
+		.ending = limit_of(p, ending_ms, now_ms),
+		.now = time_of(p, now_ms),
+	};
 }
 
 uint32_t publish_end_transitions(struct publish *p, uint64_t flow_idle_ms, uint64_t now_ms,
 				 uint32_t budget)
 {
-	uint64_t local_ms = flow_idle_ms < PUBLISH_LOCAL_IDLE_MS ? flow_idle_ms
-								 : PUBLISH_LOCAL_IDLE_MS;
-	struct transition_limits limits = {
-		.nodes = limit_of(p, flow_idle_ms, now_ms),
-		.local = limit_of(p, local_ms, now_ms),
-	};
+	struct transition_limits limits = limits_of(p, flow_idle_ms, now_ms);
 	uint32_t ended = 0;
 
-	if (some_unlearned(p, flow_idle_ms, now_ms))
-		limits.nodes = 0;
-	if (!limits.local)
+	publish_look(p, now_ms);
+	if (publish_is_paused(p, now_ms))
 		return 0;
 	/* once around at the most: budget may exceed what there is */
 	for (uint32_t turns = 0; budget && turns <= p->t->n_pools; turns++) {
@@ -203,14 +262,21 @@ int publish_slots_adopt(struct publish *p, uint32_t pool, uint64_t now_ms)
 
 	if (!p->since[pool])
 		p->since[pool] = calloc(n, sizeof(*p->since[pool]));
-	if (!p->since[pool])
+	if (!p->alt[pool])
+		p->alt[pool] = calloc(n, sizeof(*p->alt[pool]));
+	if (!p->since[pool] || !p->alt[pool])
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++) {
 		count_refs(p, slots[i], 1);
-		if (!slots[i].prev)
+		if (!slots[i].prev) {
+			p->alt[pool][i] = slots[i].alt;
 			continue;
+		}
 		p->since[pool][i] = time_of(p, now_ms);
 		p->in_transition[pool]++;
+		if (is_ending(slots[i])) /* as any that is found, from the beginning */
+			set_rest(p, pool, i, slots[i].prev, LB_BACKEND_NONE);
+		p->alt[pool][i] = slots[i].alt;
 	}
 	return 0;
 }
@@ -229,6 +295,8 @@ void publish_slots_clear(struct publish *p, uint32_t pool)
 		count_refs(p, old.s, -1);
 	}
 	free(p->since[pool]);
+	free(p->alt[pool]);
 	p->since[pool] = NULL;
+	p->alt[pool] = NULL;
 	p->in_transition[pool] = 0;
 }

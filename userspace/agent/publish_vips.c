@@ -212,7 +212,7 @@ void publish_vip_release(struct publish *p, uint32_t vip)
 	__atomic_store_n(&to->flags, 0, __ATOMIC_RELEASE);
 	if (to->n_slots)
 		vip_unindex(p, vip, to, vip_neighbour(p, vip, to->addr));
-	p->grace(p->userdata);
+	publish_wait(p);
 	vip_write(to, &gone);
 	memset(&p->t->vip_info[vip], 0, sizeof(p->t->vip_info[vip]));
 }
