@@ -147,6 +147,18 @@ def reset_with_entries(t):
     between(site.packets()["reset_sent"], count, 3 * count, "resets sent")
 
 
+@case("a dead node's streams are reset by the balancer, too, whose clients speak a scan later")
+def reset_after_a_scan(t):
+    site = Site(t, nodes=2, pool={"policy": "least-conn"})
+    streams = site.streams(STREAMS)
+    die(site, "node2")
+    time.sleep(13)  # passes of the scan are ten seconds apart
+    mine = [s for s in streams if s.backend == "node2"]
+    for stream in mine:
+        reset_when_it_speaks(stream)
+    between(site.packets()["reset_sent"], len(mine), 3 * len(mine), "resets sent")
+
+
 @case("streams of a dead node are reset within a round trip where they have none, too")
 def reset_without_entries(t):
     resets(t, "hash")
