@@ -43,9 +43,16 @@ class Demo:
             ).start()
         self.dpdk = Dpdk(testbed.ingress) if dataplane() == "dpdk" else None
         top = self.dpdk.config() if self.dpdk else {}
-        self.agent = Agent(testbed.ingress, one_pool(testbed, WEIGHTS, **top)).start()
+        self.config = one_pool(testbed, WEIGHTS, **top)
+        self.agent = Agent(testbed.ingress, self.config).start()
         if self.dpdk:
             self.dpdk.start(self.agent.config_path)
+
+    def choose_by(self, policy: str) -> None:
+        """From now on, by a reload."""
+        self.config["pools"][0]["policy"] = policy
+        self.agent.write_config(self.config)
+        self.agent.ctl("reload")
 
     def backend(self, name: str) -> dict:
         return next(b for b in self.agent.ctl("backends")["backends"] if b["name"] == name)
@@ -92,15 +99,19 @@ def share_of(series: list[dict], name: str, since: float, until: float) -> tuple
 
 
 def step_spread(d: Demo) -> None:
-    d.screen.heading("1. 8,000 connections over four nodes of weights 3, 2, 2, 1")
-    d.screen.waiting("8,000 connections, half IPv4 and half IPv6")
-    report = run(d.tb.client, "spread", d.urls, count=8000, concurrency=192, tokens=5)
+    # By hash alone: p2c rightly gives less to a node that a busy machine keeps waiting. Of so many,
+    # the lightest node's share has a deviation of 1.9 % by chance.
+    d.screen.heading("1. 20,000 connections over four nodes of weights 3, 2, 2, 1 (hash)")
+    d.choose_by("hash")
+    d.screen.waiting("20,000 connections, half IPv4 and half IPv6")
+    report = run(d.tb.client, "spread", d.urls, count=20000, concurrency=192, tokens=2)
+    d.choose_by("p2c")
     got, want = shares(report), weight_shares()
     worst = max(abs(got.get(n, 0) / want[n] - 1) for n in WEIGHTS)
     d.screen.check("spread by weight", f"{per_node(want)}, each within 10 %",
                    f"{per_node(got)}, worst off by {percent(worst)}", worst <= 0.10)
-    d.screen.check("answers", "8000 of 8000 correct", outcome(report),
-                   report["completed"] == 8000)
+    d.screen.check("answers", "20000 of 20000 correct", outcome(report),
+                   report["completed"] == 20000)
 
 
 def step_slow(d: Demo) -> None:
@@ -221,7 +232,7 @@ def step_killed(d: Demo) -> None:
     last = max((c["t"] - killed for c in refused), default=0.0)
     d.screen.note(f"cause: {d.backend(name)['cause']}")
     d.screen.check("time until no new connection went to it",
-                   "under 0.5 s (checks every 0.2 s), and three times what this machine keeps waiting",
+                   "under 0.5 s (checks every 0.2 s), and three times this machine's own delay",
                    f"{last * 1000:.0f} ms (unhealthy after {detected * 1000:.0f} ms at most; "
                    f"one who only waits was woken up to {held_up * 1000:.0f} ms late)",
                    last < 0.5 + 3 * held_up)
