@@ -169,7 +169,7 @@ struct {
  * taken whether the mode is used or not. The kernel keeps a stock for each CPU and refills it as
  * soon as it runs low (Linux 6.1), so a packet meets an empty one if the kernel itself had nothing
  * to give without waiting: it then has nothing for a second try either, and the SYN is dropped,
- * counted and sent again. (Linux 6.18, two CPUs adding for minutes: none in 9.6 M flows.)
+ * counted and sent again. (Linux 6.18, two CPUs adding for minutes: none in 8.4 M flows.)
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
