@@ -87,19 +87,28 @@ class Starving:
 
     def __init__(self, pid: int, run_s: float, stop_s: float):
         self.pid, self.run_s, self.stop_s = pid, run_s, stop_s
-        self.stops: list[float] = []  # how long each was; a busy machine makes them longer
+        self.stops: list[float] = []  # how long each was; two between which it did not run are one
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
+    def _ran_ns(self) -> int:
+        """Of its first thread."""
+        with open(f"/proc/{self.pid}/schedstat", encoding="ascii") as f:
+            return int(f.read().split()[0])
+
     def _run(self) -> None:
+        began = time.monotonic()
         while not self.over.is_set():
-            began = time.monotonic()
             os.kill(self.pid, signal.SIGSTOP)
             self.over.wait(self.stop_s)
+            ran = self._ran_ns()
             os.kill(self.pid, signal.SIGCONT)
-            self.stops.append(time.monotonic() - began)
+            ended = time.monotonic()
             self.over.wait(self.run_s)
+            if self._ran_ns() != ran or self.over.is_set():
+                self.stops.append(ended - began)
+                began = time.monotonic()
 
     def end(self) -> None:
         self.over.set()
