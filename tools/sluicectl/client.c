@@ -9,11 +9,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "userspace/lib/cleanup.h"
 
-#define ANSWER_MAX (64u << 20)
+#define ANSWER_MAX    (64u << 20)
+#define QUEUE_MS      10000
+#define QUEUE_POLL_MS 50
 #define AGAIN_MS   200
 
 struct answer {
@@ -52,15 +55,27 @@ void client_node_path(char *buf, size_t size, const char *node, const char *suff
 	curl_free(escaped);
 }
 
-bool client_reaches(const struct ctl *ctl)
+/* 0: somebody listens, and may have his queue full; or -errno. */
+static int find_listener(const struct ctl *ctl)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0 || strlen(ctl->socket) >= sizeof(sa.sun_path))
-		return false;
+	if (fd < 0)
+		return -errno;
+	if (strlen(ctl->socket) >= sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", ctl->socket);
-	return connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EACCES;
+	if (connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EAGAIN)
+		return -errno;
+	return 0;
+}
+
+bool client_reaches(const struct ctl *ctl)
+{
+	int r = find_listener(ctl);
+
+	return r == 0 || r == -EACCES;
 }
 
 static int no_agent(const struct ctl *ctl, CURLcode code)
@@ -103,6 +118,21 @@ static int refused(long status, const json_t *json)
 	return status == 404 ? CTL_NO_NODE : CTL_REFUSED;
 }
 
+/* libcurl does not wait for a place in the queue of an agent that is busy with others. */
+static CURLcode perform_queued(const struct ctl *ctl, CURL *easy)
+{
+	static const struct timespec pause = {.tv_nsec = QUEUE_POLL_MS * 1000000L};
+	CURLcode code = curl_easy_perform(easy);
+
+	for (int ms = 0; code == CURLE_COULDNT_CONNECT && ms < QUEUE_MS; ms += QUEUE_POLL_MS) {
+		if (find_listener(ctl) < 0)
+			break;
+		(void)nanosleep(&pause, NULL);
+		code = curl_easy_perform(easy);
+	}
+	return code;
+}
+
 static int perform(const struct ctl *ctl, CURL *easy, const char *method, const char *path,
 		   const char *body, size_t len, struct answer *answer, long *ret_status)
 {
@@ -120,7 +150,7 @@ static int perform(const struct ctl *ctl, CURL *easy, const char *method, const 
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body ? body : "");
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)len);
 	}
-	code = curl_easy_perform(easy);
+	code = perform_queued(ctl, easy);
 	if (code != CURLE_OK)
 		return no_agent(ctl, code);
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, ret_status);
