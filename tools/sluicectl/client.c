@@ -8,10 +8,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "tools/sluicectl/clock.h"
 #include "userspace/lib/cleanup.h"
 
 #define ANSWER_MAX    (64u << 20)
@@ -121,13 +120,12 @@ static int refused(long status, const json_t *json)
 /* libcurl does not wait for a place in the queue of an agent that is busy with others. */
 static CURLcode perform_queued(const struct ctl *ctl, CURL *easy)
 {
-	static const struct timespec pause = {.tv_nsec = QUEUE_POLL_MS * 1000000L};
 	CURLcode code = curl_easy_perform(easy);
 
 	for (int ms = 0; code == CURLE_COULDNT_CONNECT && ms < QUEUE_MS; ms += QUEUE_POLL_MS) {
 		if (find_listener(ctl) < 0)
 			break;
-		(void)nanosleep(&pause, NULL);
+		clock_sleep_ms(QUEUE_POLL_MS);
 		code = curl_easy_perform(easy);
 	}
 	return code;
@@ -201,17 +199,8 @@ int client_send(const struct ctl *ctl, const char *path, const char *body, size_
 	return call(ctl, "POST", path, body, len, ret_json);
 }
 
-static int64_t clock_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 int client_get_again(const struct ctl *ctl, const char *path, const char *what, json_t **ret_json)
 {
-	const struct timespec pause = {.tv_nsec = AGAIN_MS * 1000000L};
 	struct ctl silent = *ctl;
 	int64_t began_ms = clock_ms();
 	int r;
@@ -223,7 +212,7 @@ int client_get_again(const struct ctl *ctl, const char *path, const char *what, 
 	fprintf(stderr, "%ssluicectl: no agent answers; %sthe next one is waited for\n",
 		isatty(STDERR_FILENO) ? "\r\033[K" : "", what);
 	while (r == CTL_NO_AGENT && clock_ms() - began_ms < CLIENT_AGENT_BACK_MS) {
-		nanosleep(&pause, NULL);
+		clock_sleep_ms(AGAIN_MS);
 		r = client_call(&silent, "GET", path, NULL, ret_json);
 	}
 	return r == CTL_NO_AGENT ? client_call(ctl, "GET", path, NULL, ret_json) : r;

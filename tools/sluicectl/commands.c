@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tools/sluicectl/client.h"
+#include "tools/sluicectl/clock.h"
 #include "tools/sluicectl/show.h"
 #include "userspace/agent/config.h"
 #include "userspace/lib/cleanup.h"
@@ -17,21 +17,6 @@
 
 #define WAIT_POLL_MS 200
 #define READY_MS     60000
-
-static int64_t clock_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static void pause_ms(int64_t ms)
-{
-	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	nanosleep(&ts, NULL);
-}
 
 static int parse_duration(const char *option, const char *word, int64_t *ret_ms)
 {
@@ -124,7 +109,7 @@ static int wait_ready(const struct ctl *ctl, int64_t timeout_ms)
 		json_decref(status);
 		if (ready || (r != CTL_OK && r != CTL_NO_AGENT) || last)
 			return r == CTL_OK && !ready ? CTL_REFUSED : r;
-		pause_ms(WAIT_POLL_MS);
+		clock_sleep_ms(WAIT_POLL_MS);
 	}
 }
 
@@ -332,7 +317,7 @@ static int wait_drained(const struct ctl *ctl, const char *node, json_t **json)
 		if (!done && (tty || n % (5000 / WAIT_POLL_MS) == 0))
 			show_progress(drain, tty);
 		if (!done)
-			pause_ms(WAIT_POLL_MS);
+			clock_sleep_ms(WAIT_POLL_MS);
 	}
 	if (tty)
 		fprintf(stderr, "\r\033[K");

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tools/sluicectl/client.h"
+#include "tools/sluicectl/clock.h"
 #include "tools/sluicectl/drill_plan.h"
 #include "tools/sluicectl/drill_probe.h"
 #include "tools/sluicectl/show.h"
@@ -36,21 +36,6 @@ static void on_signal(int signum)
 {
 	(void)signum;
 	interrupted = 1;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static void sleep_ms(int64_t ms)
-{
-	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	nanosleep(&ts, NULL);
 }
 
 /* The first reason counts. Returns false, for the caller to return. */
@@ -221,16 +206,16 @@ static bool look_draining(struct drill *d, const char *name, bool *ret_done)
 
 static bool wait_drained(struct drill *d, const char *name, int64_t *ret_took_ms)
 {
-	int64_t began_ms = now_ms();
+	int64_t began_ms = clock_ms();
 	bool done = false;
 
 	while (holds(d) && look_draining(d, name, &done)) {
-		if (now_ms() - began_ms > d->plan.deadline_ms)
+		if (clock_ms() - began_ms > d->plan.deadline_ms)
 			return give_up(d, "%s: connections or requests are left after the deadline",
 				       name);
-		sleep_ms(POLL_MS);
+		clock_sleep_ms(POLL_MS);
 	}
-	*ret_took_ms = now_ms() - began_ms;
+	*ret_took_ms = clock_ms() - began_ms;
 	return done;
 }
 
@@ -247,7 +232,7 @@ static bool put_back(struct drill *d, const char *name)
 			json_decref(json);
 			return true;
 		}
-		sleep_ms(1000);
+		clock_sleep_ms(1000);
 	}
 	progress(d, "%s IS STILL DRAINED: run 'sluicectl undrain %s'", name, name);
 	if (d->tty)
@@ -269,27 +254,27 @@ static bool is_back(struct drill *d, const char *name, bool *ret_ok)
 
 static bool wait_back(struct drill *d, const char *name, int64_t *ret_took_ms)
 {
-	int64_t began_ms = now_ms();
+	int64_t began_ms = clock_ms();
 	bool ok = true;
 
 	while (!is_back(d, name, &ok)) {
 		if (!ok || !holds(d))
 			return false;
-		if (now_ms() - began_ms > d->plan.settle_ms)
+		if (clock_ms() - began_ms > d->plan.settle_ms)
 			return give_up(d, "%s did not come back to full weight in time", name);
 		progress(d, "%s: coming back", name);
-		sleep_ms(POLL_MS);
+		clock_sleep_ms(POLL_MS);
 	}
-	*ret_took_ms = now_ms() - began_ms;
+	*ret_took_ms = clock_ms() - began_ms;
 	return true;
 }
 
 static bool pause_between(struct drill *d)
 {
-	int64_t until_ms = now_ms() + d->plan.pause_ms;
+	int64_t until_ms = clock_ms() + d->plan.pause_ms;
 
-	while (holds(d) && now_ms() < until_ms)
-		sleep_ms(until_ms - now_ms() < POLL_MS ? until_ms - now_ms() : POLL_MS);
+	while (holds(d) && clock_ms() < until_ms)
+		clock_sleep_ms(until_ms - clock_ms() < POLL_MS ? until_ms - clock_ms() : POLL_MS);
 	return holds(d);
 }
 
@@ -393,7 +378,7 @@ static bool hold_at_start(struct drill *d)
 	if (drill_probe_start(&d->plan, &d->probe) < 0)
 		return give_up(d, "out of memory");
 	do {
-		sleep_ms(POLL_MS);
+		clock_sleep_ms(POLL_MS);
 		drill_probe_stats(d->probe, &s);
 	} while (holds(d) && s.sent < d->plan.n_urls);
 	return holds(d);
@@ -438,7 +423,7 @@ int cmd_drill(const struct ctl *ctl, int argc, char **argv)
 	const struct sigaction action = {.sa_handler = on_signal};
 	struct drill d = {.ctl = ctl, .tty = isatty(STDERR_FILENO), .results = json_array()};
 	char err[DRILL_ERROR_MAX] = "";
-	int64_t began_ms = now_ms();
+	int64_t began_ms = clock_ms();
 
 	if (drill_plan_read(argc, argv, &d.plan, err) < 0) {
 		fprintf(stderr, "sluicectl: drill: %s\n", err);
@@ -449,7 +434,7 @@ int cmd_drill(const struct ctl *ctl, int argc, char **argv)
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
 	run(&d);
-	say_result(&d, now_ms() - began_ms);
+	say_result(&d, clock_ms() - began_ms);
 	drill_probe_stop(&d.probe);
 	drill_plan_free(&d.plan);
 	json_decref(d.results);

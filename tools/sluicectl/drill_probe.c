@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/sluicectl/clock.h"
+
 struct drill_probe {
 	const struct drill_plan *plan;
 	pthread_t thread;
@@ -18,14 +20,6 @@ struct drill_probe {
 	bool stop;
 	struct drill_probe_stats stats;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static size_t drop(char *data, size_t size, size_t n, void *userdata)
 {
@@ -97,7 +91,7 @@ static void wait_until(struct drill_probe *p, int64_t at_ms)
 {
 	const struct timespec at = {.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000};
 
-	while (!p->stop && now_ms() < at_ms)
+	while (!p->stop && clock_ms() < at_ms)
 		pthread_cond_timedwait(&p->wake, &p->lock, &at);
 }
 
@@ -108,12 +102,12 @@ static void *run(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	for (size_t i = 0; !p->stop; i++) {
-		int64_t began_ms = now_ms();
+		int64_t began_ms = clock_ms();
 
 		pthread_mutex_unlock(&p->lock);
 		ask(p->plan, p->plan->urls[i % p->plan->n_urls], what);
 		pthread_mutex_lock(&p->lock);
-		count(p, what, now_ms() - began_ms);
+		count(p, what, clock_ms() - began_ms);
 		wait_until(p, began_ms + p->plan->interval_ms);
 	}
 	pthread_mutex_unlock(&p->lock);
